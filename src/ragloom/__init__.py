@@ -1,0 +1,1 @@
+"""Compose, run and measure retrieval-augmented generation pipelines."""
