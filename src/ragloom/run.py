@@ -48,6 +48,11 @@ class Run:
 
     A run opened inside another is a part of it: what it spends counts for both, and both budgets hold.
 
+    Args:
+        budget: what it may spend; None for no limit.
+        id: name in the attempts ledger; a run without one goes by the name of the run around it.
+        spent: what an earlier part of the same run spent, where it is resumed.
+
     >>> with Run(Budget(calls=2)) as run:
     ...     with span("think"):
     ...         pass
@@ -55,11 +60,12 @@ class Run:
     ['think']
     """
 
-    def __init__(self, budget: Budget | None = None) -> None:
+    def __init__(self, budget: Budget | None = None, *, id: str = "", spent: Usage | None = None) -> None:  # noqa: A002
         self.budget = budget or Budget()
+        self._id = id
         self._parent: Run | None = None
         self._lock = Lock()
-        self._spent = Usage()
+        self._spent = spent or Usage()
         self._reserved = Usage()
         self._spans: list[Span] = []
         self._started = time.monotonic()
@@ -83,6 +89,11 @@ class Run:
             _current_span.reset(self._span_token)
 
     @property
+    def id(self) -> str:
+        """Name in the attempts ledger; empty if neither this run nor one around it has one."""
+        return self._id or (self._parent.id if self._parent is not None else "")
+
+    @property
     def spent(self) -> Usage:
         """What the settled calls took so far."""
         return self._spent
@@ -93,7 +104,7 @@ class Run:
         return (self._stopped if self._stopped is not None else time.monotonic()) - self._started
 
     def seconds_left(self) -> float:
-        """Seconds until the first limit of this run and those around it; infinite without one."""
+        """Wall seconds until the first limit of this run and those around it; infinite without one."""
         own = math.inf if self.budget.seconds is None else self.budget.seconds - self.seconds
         return own if self._parent is None else min(own, self._parent.seconds_left())
 
@@ -151,7 +162,7 @@ class Run:
         ):
             if limit is not None and needed is not None and needed > limit * (1 + 1e-9):
                 raise BudgetExceeded(
-                    f"the run's budget of {limit:g} {name} does not cover the next call, which may take it to {needed:g}",
+                    f"the run's budget of {limit:g} {name} does not cover the next call: it may come to {needed:g}",
                     "raise the budget and resume",
                 )
 
