@@ -1,0 +1,57 @@
+# Needs Python 3.11, 3.12 or 3.13 and make; everything else goes into .venv/ here.
+# With another Python, side by side: make test PYTHON=python3.13 VENV=.venv-3.13
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+READY := $(VENV)/.ready
+
+export PIP_DISABLE_PIP_VERSION_CHECK := 1
+
+.DEFAULT_GOAL := help
+.PHONY: help demo test check wheel-check benchmarks lock clean
+
+help: ## Say what each target does (this text).
+	@sed -n 's/^\([a-z-]*\):[^#]*## \(.*\)/make \1|\2/p' $(MAKEFILE_LIST) | awk -F'|' '{ printf "  %-18s%s\n", $$1, $$2 }'
+
+demo: $(READY) ## Index the sample corpus, answer its questions with the embedded model, and write a report to demo/.
+	$(BIN)/ragloom models pull smollm2
+	$(BIN)/ragloom models pull minilm
+	$(BIN)/ragloom index docs/sample/corpus --workspace demo
+	$(BIN)/ragloom flow batch docs/sample/questions.jsonl --workspace demo --out demo/report
+
+test: $(READY) ## Run every test.
+	@$(BIN)/python -m pytest
+
+check: $(READY) ## Lint, check the formatting, and check the types.
+	$(BIN)/ruff check
+	$(BIN)/ruff format --check
+	$(BIN)/mypy
+
+wheel-check: $(READY) ## Build the wheel from a fresh clone, compare it with the folders, install and import it.
+	@$(BIN)/python .ci/wheel_check.py
+
+benchmarks: $(READY) ## Measure speed and retrieval, and print the tables of the README (takes minutes).
+	@set -e; for script in benchmarks/*.py; do echo "== $$script"; $(BIN)/python "$$script"; done
+
+# Pins stay where they still fit; `make lock UPGRADE=--upgrade` moves them to the newest versions that do.
+# uv, because pip cannot lock for platforms and Pythons other than its own.
+lock: ## Write requirements.txt, every dependency with its hashes, anew from pyproject.toml.
+	@set -e; tools=$$(mktemp -d); trap 'rm -rf "$$tools"' EXIT; \
+	$(PYTHON) -m venv "$$tools"; "$$tools/bin/pip" install --quiet uv; \
+	"$$tools/bin/uv" pip compile pyproject.toml --all-extras --group dev --universal --python-version 3.11 \
+	  --generate-hashes --no-emit-index-url --no-header --quiet $(UPGRADE) -o requirements.txt
+
+clean: ## Remove the virtual environment, the demo and everything else that was built.
+	rm -rf .venv* demo dist build .coverage .hypothesis .mypy_cache .pytest_cache .ruff_cache
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +
+
+# The lock names every package, extras included, so --no-deps loses nothing; without it pip's hash mode refuses
+# requirements such as `sqlalchemy[asyncio]`. `pip check` then proves that nothing was lost.
+$(READY): requirements.txt pyproject.toml .ci/preflight.py
+	@$(PYTHON) .ci/preflight.py
+	@echo "Setting up $(VENV) (once, a few minutes)"
+	@$(PYTHON) -m venv $(VENV)
+	@$(BIN)/python -m pip install --quiet --require-hashes --no-deps -r requirements.txt
+	@$(BIN)/python -m pip install --quiet --no-deps --no-build-isolation -e .
+	@$(BIN)/python -m pip check
+	@touch $@
