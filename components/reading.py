@@ -1,0 +1,260 @@
+"""Reading: a model answers a question from numbered passages, and its citations are mapped back to them."""
+
+from __future__ import annotations
+
+import re
+from bisect import bisect_right
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field
+from functools import cache
+from pathlib import Path
+from typing import Literal
+
+from ragloom.components.prompting import Section, Template, fence, read_sections
+from ragloom.errors import BadReply, ConfigError, InputError
+from ragloom.run import span
+from ragloom.types import LLM, Answer, Chunk, Citation, Hit, Message, Options
+
+Mode = Literal["short", "long", "yes-no"]
+Role = Literal["system", "user", "assistant"]
+
+MAX_QUESTION_CHARACTERS = 100_000
+MAX_TOKENS: dict[Mode, int] = {"short": 48, "long": 512, "yes-no": 16}
+
+_SECTIONS = ("system", "example user", "example assistant", "passage", "user", "abstain")
+_CITATION = re.compile(r"\s*\[([0-9]{1,9}(?:\s*,\s*[0-9]{1,9})*)\]")
+
+
+def check_question(question: str) -> None:
+    """Refuse a question that no reader can answer.
+
+    Raises:
+        InputError: it is empty, too long, or no valid text.
+    """
+    if not question.strip():
+        raise InputError("the question is empty", "ask something")
+    if len(question) > MAX_QUESTION_CHARACTERS:
+        raise InputError(
+            f"the question has {len(question):,} characters, at most {MAX_QUESTION_CHARACTERS:,} can be asked",
+            "put long texts into the corpus, and ask about them",
+        )
+    try:
+        question.encode()
+    except UnicodeEncodeError as error:
+        raise InputError(
+            f"the question is no valid text: character {error.start} is half of a surrogate pair",
+            "read it from its file as UTF-8",
+        ) from None
+
+
+def estimate_tokens(text: str) -> int:
+    """About the number of tokens of a text: its UTF-8 bytes by 3.5, rounded up.
+
+    More than models count in English (about 4.3 bytes a token), about right for other alphabets.
+    """
+    return -(-2 * len(text.encode("utf-8", "surrogatepass")) // 7)
+
+
+@dataclass(frozen=True, slots=True)
+class Prompt:
+    """How a question and its passages are put to a model; from a file, so that users can write their own.
+
+    Attributes:
+        opening: the system message and the examples.
+        passage: how one passage is written; None for a prompt without passages.
+        user: the last message.
+        abstention: what the model is told to say when the passages do not hold the answer.
+        source: the file.
+    """
+
+    opening: tuple[tuple[Role, Template], ...]
+    passage: Template | None
+    user: Template
+    abstention: str
+    source: str
+
+    @classmethod
+    def load(cls, path: str | Path) -> Prompt:
+        """The prompt of a file; `components/prompts/short.txt` is one, and says how they are written.
+
+        Raises:
+            ConfigError: names the file, the line and what is wrong there.
+        """
+        sections = read_sections(path, _SECTIONS)
+        user = Template.parse(
+            _only(sections, "user", path), required=("question",), optional=("passages", "fence", "abstain")
+        )
+        passage = None
+        if "passages" in user.slots:
+            section = _only(sections, "passage", path)
+            passage = Template.parse(section, required=("number", "text"), optional=("title", "fence"))
+        opening = tuple(_opening(sections))
+        return cls(opening, passage, user, _only(sections, "abstain", path).text, str(path))
+
+    def messages(self, question: str, passages: Sequence[Chunk]) -> list[Message]:
+        """The conversation, passages numbered from 1. Question and passages stand in it unchanged."""
+        values = {"abstain": self.abstention, "question": question}
+        values["fence"] = fence([question, *(text for chunk in passages for text in (chunk.title, chunk.text))])
+        if self.passage is not None:
+            values["passages"] = "\n\n".join(
+                self.passage.fill(values | {"number": str(number), "title": chunk.title, "text": chunk.text})
+                for number, chunk in enumerate(passages, 1)
+            )
+        turns = (*self.opening, ("user", self.user))
+        return [Message(role=role, content=template.fill(values)) for role, template in turns]
+
+
+def _only(sections: Sequence[Section], name: str, path: str | Path) -> Section:
+    found = [section for section in sections if section.name == name]
+    if not found:
+        raise ConfigError(f"{path} has no section '## {name}'", "compare it with the packaged prompts/short.txt")
+    if len(found) > 1:
+        raise found[1].error(f"a second '## {name}'", "keep one of them")
+    return found[0]
+
+
+def _opening(sections: Sequence[Section]) -> Iterator[tuple[Role, Template]]:
+    optional = ("fence", "abstain")
+    if any(section.name == "system" for section in sections):
+        yield "system", Template.parse(_only(sections, "system", ""), optional=optional)
+    examples = [section for section in sections if section.name.startswith("example")]
+    for place, section in enumerate(examples):
+        role: Role = "assistant" if place % 2 else "user"
+        if section.name != f"example {role}":
+            raise section.error(f"expected '## example {role}' here", "every example user has an example assistant")
+        yield role, Template.parse(section, optional=optional)
+    if len(examples) % 2:
+        raise examples[-1].error("the last example has no answer", "add its '## example assistant'")
+
+
+@cache
+def packaged_prompt(mode: Mode, *, closed_book: bool = False) -> Prompt:
+    """The prompt that comes with ragloom for a mode; `closed_book` for one without passages."""
+    return Prompt.load(Path(__file__).parent / "prompts" / ("closed-book-" if closed_book else "") + f"{mode}.txt")
+
+
+@dataclass(frozen=True, kw_only=True)
+class PromptReader:
+    """Answers from numbered passages with one call to a model; without passages, from what the model knows.
+
+    Each call is a span `read`, with the number of passages shown, `dropped` (those from the end that would not fit
+    `context_tokens`) and `bad_citations` (numbers the model cited that no passage has).
+
+    Args:
+        llm: the model.
+        mode: `short` asks for a few words, `long` for sentences, `yes-no` for one of the two words.
+        prompt: instead of the packaged one for the mode, with passages as well as without.
+        max_tokens: longest reply; by default what the mode needs.
+        context_tokens: most tokens of the prompt, the reply not counted; None for no limit.
+        count_tokens: how they are counted.
+        options: further options of the call.
+    """
+
+    llm: LLM = field(kw_only=False)
+    mode: Mode = "short"
+    prompt: Prompt | None = None
+    max_tokens: int | None = None
+    context_tokens: int | None = None
+    count_tokens: Callable[[str], int] = estimate_tokens
+    options: Options = field(default_factory=lambda: Options(temperature=0.0))
+
+    def __post_init__(self) -> None:
+        if self.mode not in MAX_TOKENS:
+            raise ConfigError(f"there is no reading mode {self.mode!r}", f"the modes are {', '.join(MAX_TOKENS)}")
+
+    def __call__(self, question: str, hits: Sequence[Hit], /) -> Answer:
+        """The answer, with the passages that were shown and those it rests on.
+
+        Raises:
+            InputError: the question is empty or too long.
+            ConfigError: no passage fits `context_tokens`, or the prompt has no place for passages.
+            BadReply: the reply cites, but says nothing.
+        """
+        check_question(question)
+        prompt = self.prompt or packaged_prompt(self.mode, closed_book=not hits)
+        if hits and prompt.passage is None:
+            raise ConfigError(f"{prompt.source} has no slot {{passages}}", "add it to its '## user'")
+        with span("read", mode=self.mode) as attributes:
+            shown = tuple(hits[: self._fitting(prompt, question, hits)])
+            attributes |= {"passages": len(shown), "dropped": len(hits) - len(shown)}
+            options = Options(max_tokens=self.max_tokens or MAX_TOKENS[self.mode]) | self.options
+            reply = self.llm(prompt.messages(question, [hit.chunk for hit in shown]), **options)
+            text, numbers = _split_citations(reply.text)
+            text = self._tidy(text)
+            cited = [number for number in numbers if 1 <= number <= len(shown)]
+            attributes["bad_citations"] = len(numbers) - len(cited)
+            abstained = _says(prompt.abstention, text, cited)
+            citations = () if abstained else tuple(_citations(text, cited, shown))
+            return Answer(text, shown, citations, abstained)
+
+    def _fitting(self, prompt: Prompt, question: str, hits: Sequence[Hit]) -> int:
+        """How many of the first passages fit."""
+        if self.context_tokens is None:
+            return len(hits)
+        chunks = [hit.chunk for hit in hits]
+
+        def size(passages: int) -> int:
+            return sum(self.count_tokens(turn["content"]) for turn in prompt.messages(question, chunks[:passages]))
+
+        fitting = bisect_right(range(len(hits) + 1), self.context_tokens, key=size) - 1
+        if fitting < 0:
+            raise InputError(
+                f"the question of {len(question):,} characters makes a prompt of about {size(0):,} tokens, "
+                f"more than the {self.context_tokens:,} allowed",
+                "ask a shorter question, or raise context_tokens",
+            )
+        if hits and not fitting:
+            raise ConfigError(
+                f"no passage fits into {self.context_tokens:,} context tokens: with the first it takes {size(1):,}",
+                "raise context_tokens, or index smaller chunks",
+            )
+        return fitting
+
+    def _tidy(self, text: str) -> str:
+        """The answer as its mode wants it: one line where it is short, one word where it is yes or no."""
+        if self.mode == "long":
+            return text
+        if self.mode == "yes-no" and (word := re.match(r"\W*(yes|no)\b", text, re.IGNORECASE)):
+            return word[1].lower()
+        return text.partition("\n")[0].rstrip()
+
+
+def _split_citations(reply: str) -> tuple[str, list[int]]:
+    """The reply without its citation marks, and the numbers in them, each once, in order."""
+    numbers = [int(number) for marks in _CITATION.findall(reply) for number in marks.split(",")]
+    text = _CITATION.sub("", reply).strip()
+    if not text:
+        raise BadReply("the reply holds citations, but no answer", "ask again, or use a larger model")
+    return text, list(dict.fromkeys(numbers))
+
+
+def _says(abstention: str, text: str, cited: Sequence[int]) -> bool:
+    """Whether a reply is the abstention. It may stand in a sentence of a reply that cites nothing."""
+    phrase, said = abstention.casefold().strip(" ."), text.casefold()
+    return said.startswith(phrase) or (phrase in said and not cited)
+
+
+def _citations(answer: str, cited: Sequence[int], shown: Sequence[Hit]) -> Iterator[Citation]:
+    """The cited passages in the reply's order; if it cites none, those that hold the answer's words, best hit first."""
+    pattern = _literally(answer)
+    for number in cited:
+        yield _citation(number, shown[number - 1].chunk, pattern, "model")
+    if cited or pattern is None:
+        return
+    for number, hit in sorted(enumerate(shown, 1), key=lambda numbered: -numbered[1].score):
+        if pattern.search(hit.chunk.title) or pattern.search(hit.chunk.text):
+            yield _citation(number, hit.chunk, pattern, "match")
+
+
+def _literally(answer: str) -> re.Pattern[str] | None:
+    """Matches the answer's words in a text; None for an answer that texts do not hold, such as yes."""
+    words = answer.strip(" \t\n.,;:!?\"'").split()
+    if not words or " ".join(words).casefold() in ("yes", "no"):
+        return None
+    return re.compile(r"(?<!\w)" + r"\s+".join(map(re.escape, words)) + r"(?!\w)", re.IGNORECASE)
+
+
+def _citation(number: int, chunk: Chunk, pattern: re.Pattern[str] | None, by: Literal["model", "match"]) -> Citation:
+    found = pattern.search(chunk.text) if pattern is not None else None
+    start, end = found.span() if found else (0, len(chunk.text))
+    return Citation(number, chunk.id, chunk.document_id, chunk.start + start, chunk.start + end, by)
