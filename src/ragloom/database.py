@@ -1,0 +1,366 @@
+"""SQLite tables that notice damage: every row carries a hash of its key and values, every table a tally of its rows.
+
+A flipped bit in a SQLite file mostly reads back as a wrong value: of 191 such files SQLite's own integrity check
+noticed 1, a hash over key and value all. The hash cannot see a row that is gone; the tally (how many rows, and
+the sum of their hashes) shows that wherever a whole table is read.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import sqlite3
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from hashlib import blake2b
+from pathlib import Path
+from threading import RLock
+from typing import Any, Self
+
+from ragloom.errors import StoreCorrupt, StoreError, StoreFull, StoreLocked
+
+Row = tuple[Any, ...]  # what SQLite holds: str, int, float, bytes, None
+
+
+@dataclass(frozen=True, slots=True)
+class Table:
+    """A table: its key columns, which order it, and the others."""
+
+    name: str
+    key: tuple[str, ...]
+    values: tuple[str, ...]
+
+    @property
+    def columns(self) -> tuple[str, ...]:
+        """Key, then values: the order of a row."""
+        return self.key + self.values
+
+
+TALLY = Table("tally", ("name",), ("count", "sum"))
+
+_MODULUS = 1 << 128
+_REPAIR = "`ragloom doctor` says what is damaged, and can save the rest"
+# Without the first two of these SQLite reads a damaged or hostile schema as it stands.
+_PRAGMAS = ("trusted_schema = OFF", "cell_size_check = ON", "mmap_size = 0")
+
+
+class Database:
+    """A SQLite file of hashed rows. One connection, which any thread may use; a forked child may not.
+
+    Args:
+        path: the file, made by `create`.
+        write: open for writing; else everything is read from one snapshot, taken now, next to an active writer.
+    """
+
+    def __init__(self, path: Path, *, write: bool) -> None:
+        self.path = path
+        self._write = write
+        self._pid = os.getpid()
+        self._lock = RLock()
+        self._durable: bool | None = None
+        self._changes: dict[Table, tuple[int, int]] = {}
+        with _translated(path):
+            self._connection = sqlite3.connect(
+                _uri(path, write=write), uri=True, isolation_level=None, check_same_thread=False
+            )
+            try:
+                for pragma in _PRAGMAS:
+                    self._connection.execute(f"PRAGMA {pragma}")
+                self._connection.execute("PRAGMA journal_mode = WAL" if write else "BEGIN")
+            except BaseException:
+                self._connection.close()
+                raise
+
+    @classmethod
+    def create(cls, path: Path, contents: Mapping[Table, Sequence[Row]], indexes: Iterable[str] = ()) -> None:
+        """Make the file with these tables and rows: whole, or after a crash not at all."""
+        new = path.with_name(f"{path.name}.new")
+        for leftover in (new, new.with_name(f"{new.name}-journal")):
+            leftover.unlink(missing_ok=True)
+        os.close(os.open(new, os.O_RDWR | os.O_CREAT | os.O_EXCL, 0o600))  # its WAL files get the same mode
+        with _translated(path):
+            connection = sqlite3.connect(new, isolation_level=None)
+            try:
+                connection.execute("BEGIN")
+                connection.execute(_create_sql(TALLY))
+                for table, rows in contents.items():
+                    connection.execute(_create_sql(table))
+                    hashed = [(_row_hash(table, row), *row) for row in rows]
+                    connection.executemany(_insert_sql(table), hashed)
+                    tally = (table.name, len(rows), f"{_sum(row[0] for row in hashed):032x}")
+                    connection.execute(_insert_sql(TALLY), (_row_hash(TALLY, tally), *tally))
+                for index in indexes:
+                    connection.execute(index)
+                connection.execute("COMMIT")
+            finally:
+                connection.close()
+        new.rename(path)
+        sync(path.parent)
+
+    def close(self) -> None:
+        """Close the file. In a forked child nothing is touched: the connection is the parent's."""
+        if os.getpid() == self._pid:
+            with self._lock:
+                self._connection.close()
+
+    # ---- Reading
+
+    def rows(self, table: Table, where: str = "", values: Sequence[Any] = ()) -> list[Row]:
+        """Rows in the order of their keys, each checked against its hash.
+
+        Args:
+            table: what to read.
+            where: SQL conditions written in the code, never text from outside.
+            values: for their question marks.
+
+        Raises:
+            StoreCorrupt: a row is not what was written; the message names table and key.
+        """
+        return [row for _, row in self._checked(table, where, values)]
+
+    def all_rows(self, table: Table) -> list[Row]:
+        """All rows in the order of their keys; also notices a row that is gone."""
+        with self._lock:
+            checked = self._checked(table)
+            self._check_tally(table, [row_hash for row_hash, _ in checked])
+        return [row for _, row in checked]
+
+    def row_hashes(self, table: Table) -> list[bytes]:
+        """The hashes of all rows in the order of their keys: what to compare when only a change matters."""
+        sql = f"SELECT hash FROM {table.name} ORDER BY {', '.join(table.key)}"  # noqa: S608 - names are ours
+        with self._lock:
+            hashes = [row[0] for row in self.execute(sql)]
+            self._check_tally(table, hashes)
+        return hashes
+
+    def row(self, table: Table, *key: Any) -> Row | None:
+        """The row of that key, checked, or None."""
+        found = self.rows(table, " AND ".join(f"{column} = ?" for column in table.key), key)
+        return found[0] if found else None
+
+    def problems(self, table: Table) -> tuple[list[Row], list[str]]:
+        """The good rows of a damaged table, as many as can be reached, and what is wrong with the others."""
+        good: dict[Row, Row] = {}
+        wrong: list[str] = []
+        order = ", ".join(table.key)
+        backwards = ", ".join(f"{column} DESC" for column in table.key)
+        for sql in (f"{_select_sql(table)} ORDER BY {order}", f"{_select_sql(table)} ORDER BY {backwards}"):
+            found, problem = self._reachable(table, sql)
+            good.update(found)
+            wrong += problem
+            if not any("unreadable" in line for line in problem):
+                break  # everything was reached; after an unreadable page, what lies behind it is reached from the end
+        wrong = list(dict.fromkeys(wrong))
+        try:
+            count, total = self._tally(table)
+        except StoreCorrupt:
+            return list(good.values()), [*wrong, f"table {table.name}: its tally is damaged"]
+        if len(good) != count:
+            wrong.append(f"table {table.name}: {len(good)} of {count} rows are left")
+        elif not wrong and _sum(_row_hash(table, row) for row in good.values()) != total:
+            wrong.append(f"table {table.name}: its rows are not those that were written")
+        return list(good.values()), wrong
+
+    def execute(self, sql: str, values: Sequence[Any] = ()) -> list[Row]:
+        """All that the statement gives, with SQLite's errors told as ours."""
+        self._check_process()
+        with self._lock, _translated(self.path):
+            return self._connection.execute(sql, values).fetchall()
+
+    # ---- Writing
+
+    @contextmanager
+    def transaction(self, *, durable: bool) -> Iterator[Self]:
+        """All of the block or nothing. Other threads wait.
+
+        Args:
+            durable: on the disk when the block ends. Otherwise a power cut may take the last transactions back, whole;
+                a killed process never does.
+        """
+        self._check_process()
+        if not self._write:
+            raise StoreError(f"{self.path.parent} was opened for reading only", "open it with write=True")
+        with self._lock:
+            if self._connection.in_transaction:
+                raise RuntimeError("the workspace cannot be written while it is being written, in one thread")
+            if durable is not self._durable:
+                self.execute(f"PRAGMA synchronous = {'FULL' if durable else 'NORMAL'}")
+                self._durable = durable
+            self.execute("BEGIN IMMEDIATE")
+            self._changes = {}
+            try:
+                yield self
+                self._write_tallies()
+                self.execute("COMMIT")
+            except BaseException:
+                with suppress(sqlite3.Error):  # SQLite may have rolled back by itself
+                    self._connection.execute("ROLLBACK")
+                raise
+
+    def insert(self, table: Table, rows: Iterable[Row]) -> None:
+        """Add rows whose keys are not there yet, inside a transaction."""
+        hashed = [(_row_hash(table, row), *row) for row in rows]
+        with _translated(self.path):
+            self._connection.executemany(_insert_sql(table), hashed)
+        self._count(table, len(hashed), (row[0] for row in hashed))
+
+    def replace(self, table: Table, row: Row) -> None:
+        """Put a row in place of the one of its key, if there is one, inside a transaction."""
+        self.delete(table, *row[: len(table.key)])
+        self.insert(table, [row])
+
+    def delete(self, table: Table, *key: Any) -> int:
+        """Remove the rows whose key begins so, inside a transaction, and return how many."""
+        where = " AND ".join(f"{column} = ?" for column in table.key[: len(key)])
+        hashes = [row[0] for row in self.execute(f"SELECT hash FROM {table.name} WHERE {where}", key)]  # noqa: S608
+        if hashes:
+            self.execute(f"DELETE FROM {table.name} WHERE {where}", key)  # noqa: S608 - names are ours
+            self._count(table, -len(hashes), hashes)
+        return len(hashes)
+
+    def clear(self, table: Table) -> None:
+        """Remove all rows, damaged ones too, inside a transaction."""
+        self.execute(f"DELETE FROM {table.name}")  # noqa: S608 - names are ours
+        self._put_tally(table, 0, 0)
+
+    # ---- Hashes and tallies
+
+    def _checked(self, table: Table, where: str = "", values: Sequence[Any] = ()) -> list[tuple[bytes, Row]]:
+        condition = f"WHERE {where}" if where else ""
+        found = self.execute(f"{_select_sql(table)} {condition} ORDER BY {', '.join(table.key)}", values)
+        checked = [(row[0], row[1:]) for row in found]
+        for row_hash, row in checked:
+            if _row_hash(table, row) != row_hash:
+                raise StoreCorrupt(f"{self.path}: {_damaged(table, row)}", _REPAIR)
+        return checked
+
+    def _reachable(self, table: Table, sql: str) -> tuple[dict[Row, Row], list[str]]:
+        good: dict[Row, Row] = {}
+        wrong: list[str] = []
+        with self._lock:
+            try:
+                for row_hash, *values in self._connection.execute(sql):
+                    row = tuple(values)
+                    if _row_hash(table, row) == row_hash:
+                        good[row[: len(table.key)]] = row
+                    else:
+                        wrong.append(_damaged(table, row))
+            except (sqlite3.Error, MemoryError) as error:
+                wrong.append(f"table {table.name}: unreadable in part ({error})")
+        return good, wrong
+
+    def _tally(self, table: Table) -> tuple[int, int]:
+        tally = self.row(TALLY, table.name)
+        if tally is None:
+            raise StoreCorrupt(f"{self.path}: table {table.name} has no tally", _REPAIR)
+        return tally[1], int(tally[2], 16)
+
+    def _check_tally(self, table: Table, hashes: list[bytes]) -> None:
+        count, total = self._tally(table)
+        if len(hashes) != count or _sum(hashes) != total:
+            raise StoreCorrupt(
+                f"{self.path}: table {table.name} has {len(hashes)} rows where {count} were written", _REPAIR
+            )
+
+    def _count(self, table: Table, number: int, hashes: Iterable[bytes]) -> None:
+        count, total = self._changes.get(table, (0, 0))
+        change = _sum(hashes)
+        self._changes[table] = (count + number, total + (change if number > 0 else -change))
+
+    def _write_tallies(self) -> None:
+        for table, (count, total) in self._changes.items():
+            old_count, old_total = self._tally(table)
+            self._put_tally(table, old_count + count, old_total + total)
+
+    def _put_tally(self, table: Table, count: int, total: int) -> None:
+        row = (table.name, count, f"{total % _MODULUS:032x}")
+        self.execute("DELETE FROM tally WHERE name = ?", (table.name,))
+        self.execute(_insert_sql(TALLY), (_row_hash(TALLY, row), *row))
+
+    def _check_process(self) -> None:
+        if os.getpid() != self._pid:
+            raise StoreError(
+                f"{self.path.parent} was opened by process {self._pid} and is used in its forked child {os.getpid()}",
+                "open the workspace in the process that uses it",
+            )
+
+
+def sync(path: Path) -> None:
+    """Have a file, or the names in a folder, on the disk."""
+    if os.name == "nt" and path.is_dir():
+        return  # Windows has no handle to sync a folder by
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def _uri(path: Path, *, write: bool) -> str:
+    """SQLite reads a file in WAL mode only where it may make files next to it, or is told that nobody writes."""
+    wal = path.with_name(f"{path.name}-wal")
+    unwritten = not wal.exists() or wal.stat().st_size == 0
+    frozen = not write and unwritten and not os.access(path.parent, os.W_OK)
+    return f"{path.absolute().as_uri()}?mode={'rw' if write else 'ro'}{'&immutable=1' if frozen else ''}"
+
+
+def _create_sql(table: Table) -> str:
+    columns = (*table.key, "hash", *table.values)  # no types: SQLite then keeps every value as it is given
+    return f"CREATE TABLE {table.name} ({', '.join(columns)}, PRIMARY KEY ({', '.join(table.key)})) WITHOUT ROWID"
+
+
+def _select_sql(table: Table) -> str:
+    return f"SELECT hash, {', '.join(table.columns)} FROM {table.name}"  # noqa: S608 - names are ours
+
+
+def _insert_sql(table: Table) -> str:
+    marks = ", ".join("?" for _ in table.columns)
+    return f"INSERT INTO {table.name} (hash, {', '.join(table.columns)}) VALUES (?, {marks})"  # noqa: S608 - names are ours
+
+
+def _bytes_as_json(value: bytes) -> dict[str, str]:
+    return {"bytes": value.hex()}
+
+
+# JSON tells 1, 1.0 and "1" apart and stays the same from one Python to the next, which repr() does not.
+_encode: Callable[[Any], str] = json.JSONEncoder(default=_bytes_as_json, separators=(",", ":")).encode
+
+
+def _row_hash(table: Table, row: Row) -> bytes:
+    return blake2b(_encode((table.name, *row)).encode(), digest_size=16).digest()
+
+
+def _sum(hashes: Iterable[bytes]) -> int:
+    return sum(int.from_bytes(row_hash) for row_hash in hashes) % _MODULUS
+
+
+def _damaged(table: Table, row: Row) -> str:
+    return f"table {table.name}: the row of {', '.join(repr(part)[:80] for part in row[: len(table.key)])} is damaged"
+
+
+_FULL = {sqlite3.SQLITE_FULL, sqlite3.SQLITE_IOERR_WRITE, sqlite3.SQLITE_IOERR_SHMSIZE}
+_LOCKED = {sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED}
+_UNREADABLE = {sqlite3.SQLITE_IOERR, sqlite3.SQLITE_CANTOPEN, sqlite3.SQLITE_READONLY, sqlite3.SQLITE_PERM}
+
+
+@contextmanager
+def _translated(path: Path) -> Iterator[None]:
+    try:
+        yield
+    except sqlite3.ProgrammingError as error:
+        raise StoreError(f"{path.parent}: {error}", "open the workspace again") from error
+    except sqlite3.Error as error:
+        raise _store_error(path, error) from error
+
+
+def _store_error(path: Path, error: sqlite3.Error) -> StoreError:
+    # SQLite gives no code where text is not UTF-8. Our statements are fixed, so that "no such table" is damage too.
+    code = getattr(error, "sqlite_errorcode", sqlite3.SQLITE_CORRUPT)
+    if code in _FULL:
+        return StoreFull(f"the disk under {path} is full ({error})", "make room and try again; what was saved is safe")
+    if code & 0xFF in _LOCKED:
+        return StoreLocked(f"{path} is locked by another program ({error})", "close it there and try again")
+    if code & 0xFF in _UNREADABLE:
+        return StoreError(f"{path} cannot be read or written ({error})", "check the disk and the file's permissions")
+    return StoreCorrupt(f"{path} is damaged ({error})", _REPAIR)

@@ -1,0 +1,171 @@
+"""Files built from the stored rows, such as search indexes: hashed, verified before use, rebuilt when in doubt."""
+
+from __future__ import annotations
+
+import errno
+import json
+import logging
+import re
+import shutil
+import tempfile
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import ExitStack, contextmanager
+from hashlib import blake2b, file_digest
+from pathlib import Path
+from threading import RLock
+from typing import Any
+from uuid import uuid4
+
+from ragloom import schema
+from ragloom.database import Database, sync
+from ragloom.errors import StoreCorrupt, StoreFull
+
+Build = Callable[[Path], None]
+
+_log = logging.getLogger(__name__)
+_NAME = re.compile(r"[a-z0-9][a-z0-9_-]{0,63}")
+_FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+
+
+class DerivedFiles:
+    """The folder `derived` of a workspace and the table that vouches for it.
+
+    A build is made in a folder of its own, brought to the disk, renamed, and only then entered in the table. Whatever
+    the table does not vouch for is a leftover of a process that died, or of damage, and is never read.
+    """
+
+    def __init__(self, folder: Path, database: Database, *, writable: bool) -> None:
+        self._folder = folder
+        self._database = database
+        self._writable = writable
+        self._lock = RLock()  # one build at a time; it may ask for another one that it needs
+        self._session = ExitStack()
+        self._temporary: dict[tuple[str, str], Path] = {}
+
+    def get(self, name: str, parameters: Mapping[str, Any], corpus: str, build: Build) -> Path:
+        """The folder built under that name from that corpus and those parameters; built now unless it is there."""
+        if not _NAME.fullmatch(name):
+            raise ValueError(f"the name of derived files is lower-case letters, digits, - and _, got {name!r}")
+        key = (name, json.dumps(parameters, sort_keys=True))
+        with self._lock:
+            return self._present(key, corpus) or self._temporary.get(key) or self._make(key, corpus, build)
+
+    def sweep(self) -> None:
+        """Remove what no row vouches for; call only while nobody else can be building."""
+        try:
+            known = {row[3] for row in self._database.all_rows(schema.DERIVED)}
+        except StoreCorrupt as damage:
+            _log.warning("%s; all derived files will be rebuilt", damage.problem)
+            with self._database.transaction(durable=True) as database:
+                database.clear(schema.DERIVED)
+            known = set()
+        if self._folder.exists():
+            for leftover in self._folder.iterdir():
+                if leftover.name not in known:
+                    _remove(leftover)
+
+    def problems(self, corpus: str) -> list[str]:
+        """Rows whose files are not what was built."""
+        return [
+            f"derived files {name}: {self._folder / folder} is damaged; it is rebuilt when it is next used"
+            for name, _, built_from, folder, files in self._database.all_rows(schema.DERIVED)
+            if built_from == corpus and not _intact(self._folder / folder, files)
+        ]
+
+    def close(self) -> None:
+        """Remove the folders made for a store that cannot be written."""
+        self._session.close()
+
+    def _present(self, key: tuple[str, str], corpus: str) -> Path | None:
+        try:
+            row = self._database.row(schema.DERIVED, *key)
+        except StoreCorrupt as damage:
+            _log.warning("%s; rebuilding", damage.problem)
+            return None
+        if row is None or row[2] != corpus:
+            return None
+        folder = self._folder / row[3]
+        if _intact(folder, row[4]):
+            return folder
+        _log.warning("the derived files %s are damaged; rebuilding", folder)
+        return None
+
+    def _make(self, key: tuple[str, str], corpus: str, build: Build) -> Path:
+        name = key[0]
+        if not self._writable:
+            place = Path(self._session.enter_context(tempfile.TemporaryDirectory(prefix=f"ragloom-{name}-")))
+            with _full_disk(place):
+                build(place)
+            self._temporary[key] = place
+            return place
+        place = self._folder / f"{name}-{uuid4().hex}"
+        unfinished = self._folder / f"unfinished-{uuid4().hex}"
+        try:
+            with _full_disk(self._folder):
+                unfinished.mkdir(mode=0o700, parents=True)
+                sync(self._folder.parent)
+                build(unfinished)
+                files = _settle(unfinished)
+                unfinished.rename(place)
+                sync(self._folder)
+        finally:
+            _remove(unfinished)
+        self._enter((*key, corpus, place.name, files))
+        return place
+
+    def _enter(self, row: tuple[str, ...]) -> None:
+        """Vouch for a build, and drop the ones of that name from other states of the corpus."""
+        name, parameters, corpus, _, _ = row
+        with self._database.transaction(durable=True) as database:
+            old = database.rows(
+                schema.DERIVED, "name = ? AND (corpus <> ? OR parameters = ?)", (name, corpus, parameters)
+            )
+            for superseded in old:
+                database.delete(schema.DERIVED, *superseded[:2])
+            database.insert(schema.DERIVED, [row])
+        for superseded in old:
+            _remove(self._folder / superseded[3])
+
+
+@contextmanager
+def _full_disk(folder: Path) -> Iterator[None]:
+    try:
+        yield
+    except OSError as error:
+        if error.errno in _FULL:
+            raise StoreFull(f"the disk under {folder} is full ({error.strerror})", "make room and try again") from error
+        raise
+
+
+def _settle(folder: Path) -> str:
+    """Bring all files to the disk; returns their hashes by relative path, as JSON."""
+    for path in folder.rglob("*"):
+        path.chmod(0o700 if path.is_dir() else 0o600)
+        sync(path)
+    sync(folder)
+    return json.dumps(_hashes(folder))
+
+
+def _hashes(folder: Path) -> dict[str, str]:
+    hashes = {}
+    for path in sorted(folder.rglob("*")):
+        if not path.is_dir():
+            with path.open("rb") as file:
+                hashes[path.relative_to(folder).as_posix()] = file_digest(
+                    file, lambda: blake2b(digest_size=16)
+                ).hexdigest()
+    return hashes
+
+
+def _intact(folder: Path, files: str) -> bool:
+    try:
+        return folder.is_dir() and _hashes(folder) == json.loads(files)
+    except OSError:
+        return False
+
+
+def _remove(path: Path) -> None:
+    if path.is_dir() and not path.is_symlink():
+        shutil.rmtree(path, ignore_errors=True)  # what stays behind is swept the next time
+    else:
+        path.unlink(missing_ok=True)
