@@ -9,6 +9,7 @@ from __future__ import annotations
 import re
 from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
+from itertools import count
 from pathlib import Path
 
 from ragloom.errors import ConfigError
@@ -117,8 +118,6 @@ def fence(data: Iterable[str], *, length: int = 4) -> str:
     its own tag, however it was written, because a tag found in the data is passed over.
     """
     texts = tuple(data)
-    attempt = 0
     # Longer after a while: a text of some megabytes holds every tag of four digits.
-    while any((tag := content_id(str(attempt), *texts)[: length + attempt // 16]) in text for text in texts):
-        attempt += 1
-    return tag
+    tags = (content_id(str(attempt), *texts)[: length + attempt // 16] for attempt in count())
+    return next(tag for tag in tags if not any(tag in text for text in texts))

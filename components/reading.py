@@ -130,7 +130,8 @@ def _opening(sections: Sequence[Section]) -> Iterator[tuple[Role, Template]]:
 @cache
 def packaged_prompt(mode: Mode, *, closed_book: bool = False) -> Prompt:
     """The prompt that comes with ragloom for a mode; `closed_book` for one without passages."""
-    return Prompt.load(Path(__file__).parent / "prompts" / ("closed-book-" if closed_book else "") + f"{mode}.txt")
+    name = f"closed-book-{mode}.txt" if closed_book else f"{mode}.txt"
+    return Prompt.load(Path(__file__).parent / "prompts" / name)
 
 
 @dataclass(frozen=True, kw_only=True)
