@@ -14,10 +14,9 @@ help: ## Say what each target does (this text).
 	@sed -n 's/^\([a-z-]*\):[^#]*## \(.*\)/make \1|\2/p' $(MAKEFILE_LIST) | awk -F'|' '{ printf "  %-18s%s\n", $$1, $$2 }'
 
 demo: $(READY) ## Index the sample corpus, answer its questions with the embedded model, and write a report to demo/.
-	$(BIN)/ragloom models pull smollm2
-	$(BIN)/ragloom models pull minilm
+	$(BIN)/ragloom models pull smollm2 minilm
 	$(BIN)/ragloom index docs/sample/corpus --workspace demo
-	$(BIN)/ragloom flow batch docs/sample/questions.jsonl --workspace demo --out demo/report
+	$(BIN)/ragloom flow batch docs/sample/questions.jsonl --workspace demo --out demo/answers.jsonl --report demo/report.md
 
 test: $(READY) ## Run every test.
 	@$(BIN)/python -m pytest
