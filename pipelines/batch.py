@@ -1,0 +1,340 @@
+"""Answer many questions: each exactly once, resumable after any stop, its cost known before and held to a budget.
+
+The truth is the store: a run is a row with its questions, an answer is committed as it comes, and a run that is begun
+again goes on with what is missing. Replies of the model are kept as well (`Cached`), so that a process that dies after
+a reply and before its answer asks no second time; what is paid twice at most are the calls that were under way.
+"""
+
+from __future__ import annotations
+
+import json
+import random
+from collections.abc import Callable, Collection, Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from threading import Lock
+from typing import Any
+
+import numpy as np
+from tqdm import tqdm
+
+from ragloom.codec import to_json
+from ragloom.components.datasets import Question, read_questions
+from ragloom.errors import BudgetExceeded, InputError, LLMError, RagloomError
+from ragloom.pipelines.export import export_run
+from ragloom.pipelines.settings import Settings
+from ragloom.pipelines.wiring import open_llm, open_pipeline
+from ragloom.run import Budget, Run, map_threads
+from ragloom.store import Item, Store
+from ragloom.types import Pipeline, Usage, content_id
+
+FAILURES_IN_A_ROW = 5  # then the model is what fails, not the questions
+
+# Settings that decide how a run is carried out, not what it answers: changing them resumes the same run.
+_CARRYING_OUT = {"workspace", "workers", "deadline_s", "max_total_tokens", "max_calls", "max_cost", "max_seconds"}
+
+
+@dataclass(frozen=True, slots=True)
+class BatchReport:
+    """How far a run is.
+
+    Attributes:
+        run_id: name of the run in its workspace.
+        answered: questions answered by this call.
+        done, failed, pending: questions of the run by state.
+        usage: what this call spent.
+        seconds: wall time of this call.
+        stopped: why it ended early, empty if it did not.
+    """
+
+    run_id: str
+    answered: int
+    done: int
+    failed: int
+    pending: int
+    usage: Usage
+    seconds: float
+    stopped: str = ""
+
+
+def begin_batch(settings: Settings, questions: Sequence[Question], store: Store) -> str:
+    """Enter the questions as a run and give its id; the same settings, corpus and questions give the same run.
+
+    Raises:
+        InputError: no questions.
+    """
+    if not questions:
+        raise InputError("there are no questions to answer", "name a file that holds some")
+    config = settings.model_dump(mode="json", exclude=_CARRYING_OUT, exclude_none=True)
+    config["llm"] = open_llm(settings).identity
+    if settings.pipeline != "closed-book":
+        config["corpus"] = store.corpus_id()
+    if settings.prompt is not None:
+        config["prompt"] = content_id(settings.prompt.read_text(encoding="utf-8"))
+    items = [(question.id, to_json(question)) for question in questions]
+    run_id = content_id(json.dumps([config, items], sort_keys=True))[:12]
+    store.begin_run(run_id, kind="batch", config=config, items=items)
+    return run_id
+
+
+def answer_batch(
+    run_id: str,
+    pipeline: Pipeline,
+    store: Store,
+    *,
+    workers: int = 8,
+    budget: Budget | None = None,
+    only: Collection[str] | None = None,
+    progress: bool = True,
+    stop: Callable[[], bool] = lambda: False,
+) -> BatchReport:
+    """Answer the run's pending questions.
+
+    A question that cannot be answered becomes a failed row with the reason, and the others go on. Where the model
+    itself fails (5 questions in a row, or every one), the run stops and those questions stay pending.
+
+    Args:
+        run_id: from `begin_batch`.
+        pipeline: answers a question; called from `workers` threads.
+        store: opened for writing.
+        workers: questions under way at a time.
+        budget: for the whole run, earlier calls included; its seconds are those of this call.
+        only: ids of the questions to answer; None for all.
+        progress: show a bar with the time and the cost left.
+        stop: asked before each question; once true, those under way are finished and no further one begins.
+
+    Raises:
+        LLMError: the model failed on every question; nothing was answered.
+    """
+    pending = [item for item in store.items(run_id, status={"pending"}) if only is None or item.question_id in only]
+    work = _Work(pipeline, store, run_id)
+    earlier = spent(store, run_id)
+    with Run(budget, id=run_id, spent=earlier), Run() as run, _bar(len(pending), progress) as bar:
+        taken = (item for item in pending if not (work.stopped or _asked_to_stop(stop, work)))
+        for _ in map_threads(work.answer, taken, workers=workers):
+            bar.update()
+            _show_cost(bar, run.spent, len(pending))
+    work.settle()
+    counts = store.run(run_id).counts
+    return BatchReport(
+        run_id,
+        work.answered,
+        counts.get("done", 0),
+        counts.get("failed", 0),
+        counts.get("pending", 0),
+        run.spent,
+        run.seconds,
+        work.stopped,
+    )
+
+
+@dataclass
+class _Work:
+    """One call of `answer_batch`: answers items, and tells a failing model from a failing question."""
+
+    pipeline: Pipeline
+    store: Store
+    run_id: str
+    answered: int = 0
+    stopped: str = ""
+    _suspended: list[tuple[Item, LLMError]] = field(default_factory=list)  # failed since the last answer
+    _lock: Lock = field(default_factory=Lock)
+
+    def answer(self, item: Item) -> None:
+        try:
+            answer = self.pipeline(str(item.question["text"]))
+        except BudgetExceeded as error:
+            self.stopped = str(error)
+        except LLMError as error:
+            self._suspend(item, error)
+        except Exception as error:  # noqa: BLE001 - one question, whatever is wrong with it, must not end the others
+            self._fail(item, error)
+        else:
+            self.store.commit_item(self.run_id, item.question_id, status="done", result=to_json(answer))
+            self._count_answer()
+
+    def _count_answer(self) -> None:
+        with self._lock:
+            self.answered += 1
+            failed, self._suspended = self._suspended, []
+        for item, error in failed:  # the model answers, so it was the question
+            self._fail(item, error)
+
+    def _suspend(self, item: Item, error: LLMError) -> None:
+        with self._lock:
+            self._suspended.append((item, error))
+            if len(self._suspended) >= FAILURES_IN_A_ROW:
+                self.stopped = f"{FAILURES_IN_A_ROW} questions in a row failed: {error}"
+
+    def _fail(self, item: Item, error: Exception) -> None:
+        problem, remedy = (error.problem, error.remedy) if isinstance(error, RagloomError) else (repr(error), "")
+        result = {"error": type(error).__name__, "problem": problem, "remedy": remedy}
+        self.store.commit_item(self.run_id, item.question_id, status="failed", result=result)
+
+    def settle(self) -> None:
+        """Decide on the failures after the last answer: of single questions, or of the model."""
+        if self._suspended and not self.answered:
+            raise self._suspended[0][1]
+        if not self.stopped:
+            for item, error in self._suspended:
+                self._fail(item, error)
+
+
+def spent(store: Store, run_id: str) -> Usage:
+    """What the run's calls took so far, by the ledger; calls without a reply count as calls that cost nothing."""
+    usages = (
+        attempt.usage if attempt.status == "ok" else replace(attempt.usage, calls=1, cost=0.0)
+        for attempt in store.attempts(run_id=run_id)
+    )
+    return sum(usages, Usage())
+
+
+@dataclass(frozen=True, slots=True)
+class Range:
+    """An expected value and the bounds it lies between nine times in ten."""
+
+    low: float
+    expected: float
+    high: float
+
+
+@dataclass(frozen=True, slots=True)
+class Estimate:
+    """What the rest of a run will take, judged by a sample that is already answered and paid.
+
+    Attributes:
+        sample: questions answered to find out.
+        remaining: questions left.
+        calls, tokens, cost, seconds: for those left; cost is None where the model's price is unknown.
+    """
+
+    sample: int
+    remaining: int
+    calls: Range
+    tokens: Range
+    cost: Range | None
+    seconds: Range
+
+
+def estimate_batch(
+    run_id: str,
+    pipeline: Pipeline,
+    store: Store,
+    *,
+    sample: int = 10,
+    seed: int = 0,
+    workers: int = 8,
+    budget: Budget | None = None,
+    progress: bool = True,
+) -> Estimate:
+    """Answer a random sample of the run's pending questions and predict what the rest will take.
+
+    The ranges are 90 % bootstrap intervals of the sample's mean. The sample's answers belong to the run.
+    """
+    pending = [item.question_id for item in store.items(run_id, status={"pending"})]
+    chosen = set(random.Random(seed).sample(pending, min(sample, len(pending))))
+    report = answer_batch(run_id, pipeline, store, workers=workers, budget=budget, only=chosen, progress=progress)
+    runs = [
+        item.result["run"]
+        for item in store.items(run_id)
+        if item.result and item.question_id in chosen and "run" in item.result
+    ]
+    if not runs:
+        raise InputError(
+            f"run {run_id} has nothing left to estimate from", "read the failures, or name other questions"
+        )
+    left = len(pending) - len(runs)
+    usages = [record["usage"] for record in runs]
+    latencies = [record["seconds"] for record in runs]
+    side_by_side = max(1.0, sum(latencies) / max(report.seconds, 1e-9))  # how many were really under way at a time
+    slow = _predict(latencies, left / side_by_side, seed)
+    fast = _predict(latencies, left / max(side_by_side, min(workers, max(left, 1))), seed)
+    costs = [usage["cost"] for usage in usages]
+    return Estimate(
+        len(runs),
+        left,
+        _predict([usage["calls"] for usage in usages], left, seed),
+        _predict([usage["prompt_tokens"] + usage["completion_tokens"] for usage in usages], left, seed),
+        None if None in costs else _predict(costs, left, seed),
+        Range(fast.low, slow.expected, slow.high),
+    )
+
+
+def _predict(values: Sequence[float], times: float, seed: int) -> Range:
+    sample = np.asarray(values, dtype=np.float64)
+    means = np.random.default_rng(seed).choice(sample, (2000, len(sample))).mean(axis=1)
+    low, high = np.quantile(means, [0.05, 0.95])
+    return Range(float(low) * times, float(sample.mean()) * times, float(high) * times)
+
+
+def estimate_file(settings: Settings, questions: Path, *, sample: int = 10, progress: bool = True) -> Estimate:
+    """Predict what a file of questions will take: `estimate_batch` from settings."""
+    with Store.open(settings.workspace) as store:
+        run_id = begin_batch(settings, read_questions(questions), store)
+        pipeline = open_pipeline(settings, store)
+        return estimate_batch(
+            run_id,
+            pipeline,
+            store,
+            sample=sample,
+            workers=settings.workers,
+            budget=settings.budget,
+            progress=progress,
+        )
+
+
+def answer_file(
+    settings: Settings,
+    questions: Path,
+    out: Path | None = None,
+    *,
+    retry_failed: bool = False,
+    progress: bool = True,
+    stop: Callable[[], bool] = lambda: False,
+) -> BatchReport:
+    """Answer a file of questions and write the answers: `answer_batch` from settings, resuming what was begun.
+
+    Args:
+        settings: the pipeline, its workspace and its budget.
+        questions: JSONL, or one of the formats of `read_questions`.
+        out: `.jsonl` or `.parquet`; None writes no file, the answers stay in the store.
+        retry_failed: try failed questions again.
+        progress: show a bar.
+        stop: see `answer_batch`.
+    """
+    with Store.open(settings.workspace) as store:
+        run_id = begin_batch(settings, read_questions(questions), store)
+        if retry_failed:
+            store.reset_failed(run_id)
+        report = answer_batch(
+            run_id,
+            open_pipeline(settings, store),
+            store,
+            workers=settings.workers,
+            budget=settings.budget,
+            progress=progress,
+            stop=stop,
+        )
+        if out is not None:
+            export_run(store, run_id, out)
+    return report
+
+
+def _asked_to_stop(stop: Callable[[], bool], work: _Work) -> bool:
+    if stop():
+        work.stopped = "stopped on request"
+    return bool(work.stopped)
+
+
+def _bar(total: int, progress: bool) -> tqdm[Any]:
+    return tqdm(total=total, desc="answering", unit="question", disable=None if progress else True)
+
+
+def _show_cost(bar: tqdm[Any], spent: Usage, total: int) -> None:
+    if spent.cost is None:
+        bar.set_postfix_str(f"{spent.tokens} tokens, price unknown", refresh=False)
+    elif spent.cost > 0:
+        left = spent.cost / bar.n * (total - bar.n)
+        bar.set_postfix_str(f"${spent.cost:.4f} spent, about ${left:.4f} left", refresh=False)
+    else:
+        bar.set_postfix_str(f"{spent.tokens} tokens", refresh=False)

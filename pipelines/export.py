@@ -1,0 +1,118 @@
+"""A run's answers as a file: JSONL or Parquet for programs, Markdown for people."""
+
+from __future__ import annotations
+
+import json
+import tempfile
+from collections.abc import Callable, Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+from ragloom.errors import ConfigError, InputError
+from ragloom.store import Item, Store
+
+
+def export_run(store: Store, run_id: str, path: Path) -> None:
+    """Write a row for each question of the run, in the order of the questions, to a `.jsonl` or `.parquet` file.
+
+    The file is written aside and moved into place. Columns: id, question, status (done, failed, pending), answer,
+    abstained, citations (number, document, chunk, start, end, title, source of the decision), gold answers, prompt and
+    completion tokens, calls, cost in US dollars, seconds, error.
+
+    Raises:
+        ConfigError: another ending, or Parquet without pa.
+        InputError: the file cannot be written there.
+    """
+    writers: dict[str, Callable[[Iterator[dict[str, Any]], Path], None]] = {
+        ".jsonl": _write_jsonl,
+        ".parquet": _write_parquet,
+    }
+    if path.suffix not in writers:
+        raise ConfigError(f"cannot write answers to {path}: unknown ending {path.suffix!r}", "use .jsonl or .parquet")
+    rows = (answer_row(item) for item in store.items(run_id))
+    write_aside(path, lambda aside: writers[path.suffix](rows, aside))
+
+
+def answer_row(item: Item) -> dict[str, Any]:
+    """A question and what became of it, flat."""
+    result = item.result or {}
+    row: dict[str, Any] = {
+        "id": item.question_id,
+        "question": item.question["text"],
+        "status": item.status,
+        "answer": result.get("text"),
+        "abstained": result.get("abstained"),
+        "citations": _citations(result),
+        "gold_answers": list(item.question.get("answers", ())),
+        "error": f"{result['error']}: {result['problem']}" if "error" in result else None,
+    }
+    record = result.get("run", {})
+    usage = record.get("usage", {})
+    for name in ("prompt_tokens", "completion_tokens", "calls", "cost"):
+        row[name] = usage.get(name)
+    row["seconds"] = record.get("seconds")
+    return row
+
+
+def _citations(result: Mapping[str, Any]) -> list[dict[str, Any]]:
+    titles = {hit["chunk"]["id"]: hit["chunk"]["title"] for hit in result.get("hits", ())}
+    return [{**citation, "title": titles.get(citation["chunk_id"], "")} for citation in result.get("citations", ())]
+
+
+def write_aside(path: Path, write: Callable[[Path], None]) -> None:
+    """Write a file under another name and move it into place, so that nobody ever reads half of it."""
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryDirectory(dir=path.parent, prefix=f".{path.name}.") as folder:
+            aside = Path(folder) / path.name
+            write(aside)
+            aside.replace(path)
+    except OSError as error:
+        raise InputError(f"cannot write {path}: {error.strerror or error}", "name another file with --out") from None
+
+
+def _write_jsonl(rows: Iterator[dict[str, Any]], path: Path) -> None:
+    with path.open("w", encoding="utf-8") as file:
+        for row in rows:
+            file.write(json.dumps(row, ensure_ascii=False) + "\n")
+
+
+def _write_parquet(rows: Iterator[dict[str, Any]], path: Path) -> None:
+    try:
+        import pyarrow as pa
+        from pyarrow import parquet
+    except ImportError:
+        raise ConfigError("writing Parquet needs pyarrow", "pip install 'ragloom[parquet]', or write .jsonl") from None
+    texts, numbers, citation = (
+        pa.string(),
+        pa.int64(),
+        pa.struct(
+            [
+                ("number", pa.int64()),
+                ("chunk_id", pa.string()),
+                ("document_id", pa.string()),
+                ("start", pa.int64()),
+                ("end", pa.int64()),
+                ("by", pa.string()),
+                ("title", pa.string()),
+            ]
+        ),
+    )
+    schema = pa.schema(
+        [
+            ("id", texts),
+            ("question", texts),
+            ("status", texts),
+            ("answer", texts),
+            ("abstained", pa.bool_()),
+            ("citations", pa.list_(citation)),
+            ("gold_answers", pa.list_(texts)),
+            ("error", texts),
+            ("prompt_tokens", numbers),
+            ("completion_tokens", numbers),
+            ("calls", numbers),
+            ("cost", pa.float64()),
+            ("seconds", pa.float64()),
+        ]
+    )
+    parquet.write_table(pa.Table.from_pylist(list(rows), schema=schema), path)

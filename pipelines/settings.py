@@ -1,0 +1,105 @@
+"""What a pipeline is made of, as plain values: from arguments, the environment and a TOML file."""
+
+from __future__ import annotations
+
+import os
+import tomllib
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from ragloom.errors import ConfigError
+from ragloom.run import Budget
+
+ENVIRONMENT_PREFIX = "RAGLOOM_"
+DEFAULT_FILE = Path("ragloom.toml")
+
+
+class Settings(BaseModel):
+    """Everything that decides how questions are answered. Plain JSON values, so that a flow can take it as a parameter.
+
+    Secrets are never among them: `api_key_env` is the name of the environment variable that holds the key.
+    """
+
+    model_config = ConfigDict(extra="forbid", frozen=True, protected_namespaces=())
+
+    workspace: Path = Field(Path("workspace"), description="folder of the index, the caches and the answers")
+    pipeline: Literal["closed-book", "single", "hybrid"] = Field("hybrid", description="how questions are answered")
+    retriever: Literal["bm25", "dense"] = Field("bm25", description="what the single pipeline retrieves with")
+    k: int = Field(5, ge=1, description="passages given to the reader")
+    mode: Literal["short", "long", "yes-no"] = Field("short", description="kind of answer")
+    prompt: Path | None = Field(None, description="a prompt file instead of the built-in one")
+    context_tokens: int | None = Field(None, ge=1, description="longest context given to the reader, in tokens")
+    model: str = Field("smollm2", description="name of a local model, or of one at the base URL")
+    base_url: str | None = Field(None, description="OpenAI-compatible endpoint of the model")
+    api: Literal["chat", "completions"] = Field("chat", description="which endpoint of the base URL to use")
+    api_key_env: str = Field("OPENAI_API_KEY", description="environment variable that holds the key")
+    max_tokens: int | None = Field(None, ge=1, description="longest answer, in tokens")
+    seed: int | None = Field(None, description="seed passed on to the model")
+    deadline_s: float = Field(120.0, gt=0, description="longest time for one call to the model, retries included")
+    embedder: str = Field("minilm", description="the local embedder, or the name of one at the embedding base URL")
+    embedding_base_url: str | None = Field(None, description="OpenAI-compatible endpoint of the embedder")
+    workers: int = Field(8, ge=1, description="questions answered side by side")
+    max_total_tokens: int | None = Field(None, ge=0, description="budget of a run, in tokens")
+    max_calls: int | None = Field(None, ge=0, description="budget of a run, in calls to the model")
+    max_cost: float | None = Field(None, ge=0, description="budget of a run, in US dollars")
+    max_seconds: float | None = Field(None, ge=0, description="budget of a run, in seconds")
+
+    @property
+    def budget(self) -> Budget:
+        """What a run may spend."""
+        return Budget(self.max_total_tokens, self.max_calls, self.max_cost, self.max_seconds)
+
+
+def load_settings(
+    arguments: Mapping[str, Any], *, file: Path | None = None, environment: Mapping[str, str] | None = None
+) -> Settings:
+    """Settings from arguments (None where not given), then `RAGLOOM_…` variables, then a TOML file, then the defaults.
+
+    Args:
+        arguments: by the names of the fields.
+        file: the TOML file; without one, `ragloom.toml` in the current folder if there is one.
+        environment: stands in for `os.environ`.
+
+    Raises:
+        ConfigError: a value that cannot work, an unknown name in the file, or a broken file; says where it came from.
+    """
+    variables = os.environ if environment is None else environment
+    layers: list[tuple[str, dict[str, Any]]] = [
+        ("argument", {name: value for name, value in arguments.items() if value is not None}),
+        (
+            "environment variable",
+            {
+                name: variables[ENVIRONMENT_PREFIX + name.upper()]
+                for name in Settings.model_fields
+                if ENVIRONMENT_PREFIX + name.upper() in variables
+            },
+        ),
+    ]
+    if file is not None or DEFAULT_FILE.is_file():
+        layers.append((str(file or DEFAULT_FILE), _read_toml(file or DEFAULT_FILE)))
+    merged: dict[str, Any] = {}
+    origin: dict[str, str] = {}
+    for place, values in reversed(layers):
+        merged.update(values)
+        origin.update(dict.fromkeys(values, place))
+    try:
+        return Settings(**merged)
+    except ValidationError as error:
+        first = error.errors()[0]
+        name = str(first["loc"][0])
+        reason = "there is no such setting" if first["type"] == "extra_forbidden" else first["msg"].lower()
+        raise ConfigError(
+            f"{origin[name]} {name} = {merged[name]!r}: {reason}", "`ragloom batch --help` lists the settings"
+        ) from None
+
+
+def _read_toml(file: Path) -> dict[str, Any]:
+    try:
+        return tomllib.loads(file.read_text(encoding="utf-8"))
+    except (OSError, UnicodeDecodeError) as error:
+        raise ConfigError(f"cannot read the settings file {file}: {error}") from None
+    except (tomllib.TOMLDecodeError, RecursionError) as error:
+        raise ConfigError(f"{file} is not valid TOML: {error}") from None

@@ -1,0 +1,88 @@
+"""From settings to parts: the model, the retriever, the reader and the pipeline they make."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Literal
+
+from ragloom.components.embedding import OpenAIEmbedder
+from ragloom.components.fusion import ReciprocalRankFusion
+from ragloom.components.llm import Cached, IdentifiedLLM, OpenAILLM
+from ragloom.components.local_models import CATALOGUE
+from ragloom.components.local_server import local_llm
+from ragloom.components.minilm import LocalEmbedder
+from ragloom.components.reading import Prompt, PromptReader
+from ragloom.errors import ConfigError
+from ragloom.pipelines.indexing import open_bm25, open_dense
+from ragloom.pipelines.question_answering import ClosedBook, RetrieveThenRead
+from ragloom.pipelines.settings import Settings
+from ragloom.store import Store
+from ragloom.types import Embedder, Options, Pipeline, Retriever
+
+
+def open_llm(settings: Settings, store: Store | None = None) -> IdentifiedLLM:
+    """The model of the settings; with a writable store its replies are kept there and asked for only once."""
+    llm: IdentifiedLLM
+    if settings.base_url is None:
+        _require_local(settings.model, "model", "base_url")
+        llm = local_llm(settings.model)
+    else:
+        llm = OpenAILLM(
+            model=settings.model,
+            base_url=settings.base_url,
+            api=settings.api,
+            api_key_env=settings.api_key_env,
+            deadline_s=settings.deadline_s,
+        )
+    return Cached(llm, store) if store is not None and store.writable else llm
+
+
+def open_embedder(settings: Settings) -> Embedder:
+    """The embedder of the settings."""
+    if settings.embedding_base_url is None:
+        _require_local(settings.embedder, "embedder", "embedding_base_url")
+        return LocalEmbedder()
+    return OpenAIEmbedder(settings.embedder, base_url=settings.embedding_base_url, api_key_env=settings.api_key_env)
+
+
+def open_retriever(name: Literal["bm25", "dense", "fused"], settings: Settings, store: Store) -> Retriever:
+    """A retriever over the store's chunks; `fused` joins the two others by reciprocal rank."""
+    if name == "bm25":
+        return open_bm25(store)
+    dense = open_dense(store, open_embedder(settings))
+    return dense if name == "dense" else ReciprocalRankFusion([open_bm25(store), dense])
+
+
+def open_pipeline(settings: Settings, store: Store, *, on_text: Callable[[str], None] | None = None) -> Pipeline:
+    """The pipeline of the settings, ready for questions.
+
+    Args:
+        settings: what it is made of.
+        store: the workspace; if it is writable, replies are kept in it.
+        on_text: called with each piece of an answer as it is written.
+    """
+    options = Options(temperature=0.0)
+    if settings.seed is not None:
+        options["seed"] = settings.seed
+    if on_text is not None:
+        options["on_text"] = on_text
+    reader = PromptReader(
+        open_llm(settings, store),
+        mode=settings.mode,
+        prompt=Prompt.load(settings.prompt) if settings.prompt else None,
+        max_tokens=settings.max_tokens,
+        context_tokens=settings.context_tokens,
+        options=options,
+    )
+    if settings.pipeline == "closed-book":
+        return ClosedBook(reader)
+    name = "fused" if settings.pipeline == "hybrid" else settings.retriever
+    return RetrieveThenRead(open_retriever(name, settings, store), reader, k=settings.k)
+
+
+def _require_local(name: str, setting: str, alternative: str) -> None:
+    if name not in CATALOGUE:
+        raise ConfigError(
+            f"{setting} {name!r} is no local model (local ones: {', '.join(CATALOGUE)})",
+            f"set {alternative} to the endpoint that serves it",
+        )

@@ -1,0 +1,311 @@
+"""The command line: each command calls a function of the library and prints. Heavy imports wait for their command."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import signal
+import sys
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any
+
+from ragloom.arguments import command_line
+from ragloom.errors import ConfigError, RagloomError, StoreLocked
+
+if TYPE_CHECKING:
+    from ragloom.pipelines.settings import Settings
+    from ragloom.store import Store
+    from ragloom.types import Answer, Usage
+
+INTERRUPTED, UNFINISHED, SOME_FAILED, BUG = 130, 75, 1, 70
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run a command and give its exit code; errors are printed in one line and its remedy, without a traceback."""
+    args = command_line().parse_args(arguments)
+    try:
+        return _COMMANDS[args.command](args)
+    except RagloomError as error:
+        if args.debug:
+            raise
+        _print_error(args, type(error).__name__, error.problem, error.remedy)
+        return error.exit_code
+    except KeyboardInterrupt:
+        return INTERRUPTED
+    except BrokenPipeError:  # the reader of our output went away, e.g. `| head`
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 0
+    except Exception as error:  # the last place before a traceback
+        if args.debug:
+            raise
+        _print_error(
+            args, type(error).__name__, f"unexpected error: {error!r}", "run it again with --debug for details"
+        )
+        return BUG
+
+
+def _print_error(args: argparse.Namespace, kind: str, problem: str, remedy: str) -> None:
+    if args.json:
+        print(json.dumps({"error": kind, "problem": problem, "remedy": remedy}), file=sys.stderr)  # noqa: T201
+        return
+    print(f"ragloom: {problem}", file=sys.stderr)  # noqa: T201
+    if remedy:
+        print(f"         {remedy}", file=sys.stderr)  # noqa: T201
+
+
+# ---- Commands
+
+
+def _index(args: argparse.Namespace) -> int:
+    from ragloom.codec import to_json
+    from ragloom.components.splitting import WholePassages
+    from ragloom.pipelines.indexing import index_corpus, open_bm25, open_dense, remove_sources
+    from ragloom.pipelines.wiring import open_embedder
+    from ragloom.store import Store
+
+    settings = _settings(args)
+    if not (args.inputs or args.remove):
+        raise ConfigError("nothing to index", "name files, folders or globs, or sources to --remove")
+    with Store.open(settings.workspace) as store:
+        removed = remove_sources(args.remove, store) if args.remove else 0
+        report = index_corpus(args.inputs, store, splitter=WholePassages(args.chunk_tokens), on_error=args.on_error)
+        open_bm25(store)
+        if not args.no_dense:
+            open_dense(store, open_embedder(settings))
+    if args.json:
+        _print_json({**to_json(report), "removed_by_name": removed})
+    else:
+        for skipped in report.skipped:
+            _say(f"skipped {skipped.source}: {skipped.reason}")
+        _say(
+            f"{report.chunks} chunks in {settings.workspace}. Documents: {report.added} added, "
+            f"{report.changed} changed, {report.removed + removed} removed, {report.unchanged} unchanged, "
+            f"{len(report.skipped)} skipped"
+        )
+    return SOME_FAILED if report.skipped else 0
+
+
+def _ask(args: argparse.Namespace) -> int:
+    from ragloom.codec import to_json
+    from ragloom.pipelines.wiring import open_pipeline
+    from ragloom.run import Run
+
+    settings = _settings(args)
+    stream = not args.json and sys.stdout.isatty()
+    with _open_for_asking(settings) as store, Run(settings.budget):
+        pipeline = open_pipeline(settings, store, on_text=_stream if stream else None)
+        answer = pipeline(args.question)
+        if args.json:
+            _print_json(to_json(answer))
+        else:
+            _print_answer(answer, store, streamed=stream, trace=args.trace)
+    return 0
+
+
+@contextmanager
+def _open_for_asking(settings: Settings) -> Iterator[Store]:
+    """The workspace for writing, so that replies are kept; while a batch is writing, for reading only."""
+    from ragloom.store import Store
+
+    if not settings.workspace.exists():
+        raise ConfigError(
+            f"there is no workspace at {settings.workspace}", "run `ragloom index` first, or set --workspace"
+        )
+    try:
+        store = Store.open(settings.workspace, lock_timeout_s=0)
+    except StoreLocked as error:
+        print(f"ragloom: {error.problem}; answering without keeping the reply", file=sys.stderr)  # noqa: T201
+        store = Store.open(settings.workspace, write=False)
+    with store:
+        yield store
+
+
+def _batch(args: argparse.Namespace) -> int:
+    from ragloom.codec import to_json
+    from ragloom.pipelines.batch import answer_file, estimate_file
+
+    settings = _settings(args)
+    if args.estimate:
+        estimate = estimate_file(settings, args.questions, sample=args.sample)
+        _print_json(to_json(estimate)) if args.json else _print_estimate(estimate)
+        return 0
+    with _stoppable() as stop:
+        report = answer_file(settings, args.questions, args.out, retry_failed=args.retry_failed, stop=stop)
+    if args.json:
+        _print_json(to_json(report))
+    else:
+        _say(
+            f"run {report.run_id}: {report.done} answered ({report.answered} now), {report.failed} failed, "
+            f"{report.pending} pending; {_usage(report.usage)} in {report.seconds:.1f} s"
+        )
+        if args.out:
+            _say(f"answers: {args.out}")
+        if report.failed:
+            _say("failed questions are rows with their error; --retry-failed tries them again")
+        if report.stopped:
+            _say(f"stopped: {report.stopped}; the same command goes on from here")
+    if report.stopped:
+        return stop.exit_code or UNFINISHED
+    return SOME_FAILED if report.failed else 0
+
+
+class _Stop:
+    """True once the user asked to stop; a second time ends the process at once, which the store survives."""
+
+    def __init__(self) -> None:
+        self.exit_code = 0
+
+    def __call__(self) -> bool:
+        return bool(self.exit_code)
+
+    def ask(self, number: int, _: Any) -> None:
+        if self.exit_code:
+            os._exit(self.exit_code)
+        self.exit_code = 128 + number
+        os.write(2, b"\nragloom: finishing the questions under way; once more to stop at once\n")
+
+
+@contextmanager
+def _stoppable() -> Iterator[_Stop]:
+    stop = _Stop()
+    earlier = {number: signal.signal(number, stop.ask) for number in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        yield stop
+    finally:
+        for number, handler in earlier.items():
+            signal.signal(number, handler)
+
+
+def _eval(args: argparse.Namespace) -> int:
+    from ragloom.codec import to_json
+    from ragloom.pipelines.report import answers_table, retrieval_table
+    from ragloom.store import Store
+
+    settings = _settings(args)
+    if not (args.questions or args.run_id):
+        raise ConfigError("nothing to evaluate", "name a file of questions, or a run with --run")
+    with Store.open(settings.workspace, write=not args.run_id) as store:
+        if args.run_id:
+            table = answers_table(store, args.run_id)
+        else:
+            table = retrieval_table(settings, store, args.questions, retrievers=args.retrievers, ks=args.at)
+    _print_json(to_json(table)) if args.json else _say(table.markdown())
+    return 0
+
+
+def _flow(args: argparse.Namespace) -> int:
+    from ragloom.flows.running import run_flow
+
+    return run_flow(args, _settings(args))
+
+
+def _models(args: argparse.Namespace) -> int:
+    from ragloom.components.local_models import CATALOGUE, is_pulled, pull
+
+    if args.action == "list":
+        rows = [
+            {"name": name, "pulled": is_pulled(name), "licence": model.licence, "provenance": model.provenance}
+            for name, model in CATALOGUE.items()
+        ]
+        if args.json:
+            _print_json(rows)
+        for row in () if args.json else rows:
+            _say(f"{row['name']:18} {'pulled' if row['pulled'] else '-':7} {row['licence']:12} {row['provenance']}")
+    elif args.action == "pull":
+        for name in args.names:
+            path = pull(name)
+            _print_json({"name": name, "path": str(path)}) if args.json else _say(f"{name}: {path}")
+    else:
+        from ragloom.components.local_server import serve
+
+        serve(args.name, host=args.host, port=args.port)
+    return 0
+
+
+def _doctor(args: argparse.Namespace) -> int:
+    from ragloom.store import Store
+
+    settings = _settings(args)
+    with Store.open(settings.workspace, write=False) as store:
+        lost = store.salvage(args.salvage) if args.salvage else None
+        problems = store.check() if lost is None else lost
+    if args.json:
+        _print_json({"workspace": str(settings.workspace), "problems": problems})
+    elif lost is not None:
+        _say("\n".join([f"salvaged {settings.workspace} into {args.salvage}; lost:", *(lost or ["nothing"])]))
+    else:
+        _say("\n".join(problems) if problems else f"{settings.workspace} is healthy")
+    return SOME_FAILED if problems else 0
+
+
+# ---- What is printed
+
+
+def _say(text: str) -> None:
+    print(text)  # noqa: T201
+
+
+def _print_json(value: Any) -> None:
+    _say(json.dumps(value, ensure_ascii=False, indent=2))
+
+
+def _stream(piece: str) -> None:
+    sys.stdout.write(piece)
+    sys.stdout.flush()
+
+
+def _usage(usage: Usage) -> str:
+    price = "price unknown" if usage.cost is None else f"${usage.cost:.4f}"
+    cached = f" and {usage.cache_hits} kept replies" if usage.cache_hits else ""
+    return f"{usage.calls} calls{cached}, {usage.tokens} tokens, {price}"
+
+
+def _print_answer(answer: Answer, store: Store, *, streamed: bool, trace: bool) -> None:
+    _say("" if streamed else answer.text)
+    if answer.abstained:
+        _say("(the passages do not hold the answer)")
+    chunks = {hit.chunk.id: hit.chunk for hit in answer.hits}
+    for citation in answer.citations:
+        document, chunk = store.document(citation.document_id), chunks[citation.chunk_id]
+        quote = " ".join(document.text[max(citation.start - 60, chunk.start) : citation.end + 60].split())
+        shown = quote if len(quote) <= 240 else quote[:239] + "…"
+        place = f"{document.source}, characters {citation.start}-{citation.end}"
+        _say(f"\n[{citation.number}] {f'{chunk.title} ({place})' if chunk.title else place}")
+        _say(f"    {shown}")
+    _say(f"\n{_usage(answer.run.usage)} in {answer.run.seconds:.2f} s")
+    if trace:
+        for step in answer.run.spans:
+            depth = 0 if step.parent < 0 else 1
+            _say(f"{'  ' * depth}{step.seconds * 1000:9.1f} ms  {step.name}  {json.dumps(dict(step.attributes))}")
+
+
+def _print_estimate(estimate: Any) -> None:
+    _say(f"{estimate.sample} questions answered as a sample; the {estimate.remaining} others will take about")
+    lines = [("calls", "", estimate.calls), ("tokens", "", estimate.tokens), ("seconds", "", estimate.seconds)]
+    for name, unit, value in [*lines, ("cost", "$", estimate.cost)]:
+        if value is None:
+            _say(f"  {name:8} unknown: the model has no price in the table")
+        else:
+            _say(f"  {name:8} {unit}{value.expected:,.4g}  ({unit}{value.low:,.4g} to {unit}{value.high:,.4g})")
+
+
+def _settings(args: argparse.Namespace) -> Settings:
+    from ragloom.pipelines.settings import Settings, load_settings
+
+    return load_settings({name: getattr(args, name, None) for name in Settings.model_fields}, file=args.config)
+
+
+_COMMANDS: dict[str, Callable[[argparse.Namespace], int]] = {
+    "index": _index,
+    "ask": _ask,
+    "batch": _batch,
+    "eval": _eval,
+    "flow": _flow,
+    "models": _models,
+    "doctor": _doctor,
+}
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,176 @@
+"""The arguments of the command line, and what `--help` says of them."""
+
+from __future__ import annotations
+
+import argparse
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+from ragloom.pipelines.settings import Settings
+
+_SETTINGS_OF = {  # which settings a command takes, by the heading of its --help
+    "where": ("workspace",),
+    "pipeline": ("pipeline", "retriever", "k", "mode", "prompt", "context_tokens"),
+    "model": ("model", "base_url", "api", "api_key_env", "max_tokens", "seed", "deadline_s"),
+    "embedder": ("embedder", "embedding_base_url"),
+    "batch": ("workers",),
+    "budget": ("max_total_tokens", "max_calls", "max_cost", "max_seconds"),
+}
+
+
+def command_line() -> argparse.ArgumentParser:
+    """The parser of all commands; `command` is the name of the one to run."""
+    parser = argparse.ArgumentParser(
+        prog="ragloom",
+        description="Index documents, ask questions, run batches, and measure the answers.",
+        epilog=_EPILOG,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument("--version", action="version", version=f"ragloom {version('ragloom')}")
+    commands = parser.add_subparsers(dest="command", metavar="COMMAND", required=True)
+    for add in (_add_index, _add_ask, _add_batch, _add_eval, _add_flow, _add_models, _add_doctor):
+        add(commands)
+    return parser
+
+
+_EPILOG = """\
+A first session:
+  ragloom models pull smollm2 minilm          once: the small local model and embedder
+  ragloom index notes/                        into the folder ./workspace
+  ragloom ask "Who chaired the meeting?"
+  ragloom batch questions.jsonl --out answers.jsonl
+
+Every setting can also stand in the environment (RAGLOOM_K=8) or in ./ragloom.toml (k = 8); an argument wins over
+the environment, which wins over the file. Keys of hosted models are read from the environment only.
+Exit codes: 0 done, 1 some failed, 2 wrong usage, 65 bad input, 69 model unavailable, 74 workspace trouble,
+75 stopped or locked: try again, 130 interrupted."""
+
+_Commands = Any  # argparse keeps the type of what add_subparsers returns to itself
+
+
+def _command(commands: _Commands, name: str, purpose: str, example: str) -> argparse.ArgumentParser:
+    parser: argparse.ArgumentParser = commands.add_parser(
+        name,
+        help=purpose,
+        description=purpose[0].upper() + purpose[1:] + ".",
+        epilog=f"example:\n  {example}",
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument("--json", action="store_true", help="print one JSON value instead of text")
+    parser.add_argument("--debug", action="store_true", help="show the traceback of an error")
+    parser.add_argument("--config", type=Path, metavar="FILE", help="TOML file of settings instead of ./ragloom.toml")
+    return parser
+
+
+def _add_settings(parser: argparse.ArgumentParser, *groups: str) -> None:
+    for group in groups:
+        section = parser.add_argument_group(group)
+        for name in _SETTINGS_OF[group]:
+            field = Settings.model_fields[name]
+            default = "" if field.default is None else f" (default: {field.default})"
+            options = getattr(field.annotation, "__args__", ())
+            choices = [option for option in options if isinstance(option, str)]
+            section.add_argument(
+                f"--{name.replace('_', '-')}",
+                metavar="|".join(choices) if choices else name.rsplit("_")[-1].upper(),
+                help=f"{field.description}{default}",
+            )
+
+
+def _add_index(commands: _Commands) -> None:
+    parser = _command(
+        commands,
+        "index",
+        "read documents into the workspace; run it again after they changed",
+        "ragloom index notes/ papers/*.pdf corpus.jsonl --on-error skip",
+    )
+    parser.add_argument(
+        "inputs", nargs="*", metavar="PATH", help="txt, md, html, pdf, docx, csv, jsonl or json; folders, globs"
+    )
+    parser.add_argument(
+        "--on-error", choices=("stop", "skip"), default="stop", help="at a document that cannot be read"
+    )
+    parser.add_argument(
+        "--chunk-tokens", type=int, default=256, metavar="N", help="longer documents are split (default: 256)"
+    )
+    parser.add_argument("--no-dense", action="store_true", help="no embeddings: only BM25 retrieval")
+    parser.add_argument("--remove", nargs="+", default=[], metavar="SOURCE", help="take documents out by their source")
+    _add_settings(parser, "where", "embedder")
+
+
+def _add_ask(commands: _Commands) -> None:
+    parser = _command(
+        commands, "ask", "answer one question, with citations", 'ragloom ask "Who founded the observatory?" --k 8'
+    )
+    parser.add_argument("question")
+    parser.add_argument("--trace", action="store_true", help="show each step with its time and numbers")
+    _add_settings(parser, "where", "pipeline", "model", "embedder", "budget")
+
+
+def _add_batch(commands: _Commands) -> None:
+    parser = _command(
+        commands,
+        "batch",
+        "answer a file of questions, each once; the same command resumes",
+        "ragloom batch questions.jsonl --out answers.parquet --max-cost 5",
+    )
+    parser.add_argument("questions", type=Path, help="JSONL with id, question, answers; or a public dataset's file")
+    parser.add_argument("--out", type=Path, metavar="FILE", help="answers as .jsonl or .parquet")
+    parser.add_argument(
+        "--estimate", action="store_true", help="answer a sample and predict calls, tokens, cost and time"
+    )
+    parser.add_argument("--sample", type=int, default=10, metavar="N", help="questions in the sample (default: 10)")
+    parser.add_argument("--retry-failed", action="store_true", help="try failed questions again")
+    _add_settings(parser, *_SETTINGS_OF)
+
+
+def _add_eval(commands: _Commands) -> None:
+    parser = _command(
+        commands,
+        "eval",
+        "measure retrieval on labelled questions, or the answers of runs",
+        "ragloom eval questions.json; ragloom eval --run 1f0c9a --run 77ab02",
+    )
+    parser.add_argument("questions", type=Path, nargs="*", help="labelled questions: measures retrieval")
+    parser.add_argument(
+        "--run", dest="run_id", action="append", metavar="ID", help="measures a run's answers; give two to compare"
+    )
+    parser.add_argument(
+        "--retrievers", nargs="+", choices=("bm25", "dense", "fused"), default=("bm25", "dense", "fused")
+    )
+    parser.add_argument("--at", type=int, nargs="+", default=(2, 5, 10), metavar="K", help="cut-offs (default: 2 5 10)")
+    _add_settings(parser, "where", "embedder")
+
+
+def _add_flow(commands: _Commands) -> None:
+    parser = _command(
+        commands,
+        "flow",
+        "the same as Prefect flows, at once or on a schedule",
+        'ragloom flow batch questions.jsonl --out answers.jsonl --cron "0 3 * * *"',
+    )
+    parser.add_argument("name", choices=("index", "batch", "evaluate"))
+    parser.add_argument("paths", nargs="*", metavar="PATH", help="what to index, or the questions")
+    parser.add_argument("--out", type=Path, metavar="FILE", help="answers as .jsonl or .parquet")
+    parser.add_argument("--report", type=Path, metavar="FILE", help="a report in Markdown")
+    parser.add_argument("--cron", metavar="WHEN", help="stay and run on this schedule; needs `prefect server start`")
+    _add_settings(parser, *_SETTINGS_OF)
+
+
+def _add_models(commands: _Commands) -> None:
+    parser = _command(commands, "models", "the local models: list, pull, serve", "ragloom models pull smollm2 minilm")
+    actions = parser.add_subparsers(dest="action", metavar="ACTION", required=True)
+    actions.add_parser("list", help="names, licences, where they come from")
+    pull = actions.add_parser("pull", help="fetch models into the cache, checksums verified")
+    pull.add_argument("names", nargs="+", metavar="NAME")
+    serve = actions.add_parser("serve", help="serve a model on an OpenAI-compatible endpoint until interrupted")
+    serve.add_argument("name", nargs="?", default="smollm2")
+    serve.add_argument("--host", default="127.0.0.1")
+    serve.add_argument("--port", type=int, default=8080)
+
+
+def _add_doctor(commands: _Commands) -> None:
+    parser = _command(commands, "doctor", "check a workspace, row by row", "ragloom doctor --workspace workspace")
+    parser.add_argument("--salvage", type=Path, metavar="FOLDER", help="copy every good row into a new workspace")
+    _add_settings(parser, "where")
