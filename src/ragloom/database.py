@@ -76,12 +76,13 @@ class Database:
     def create(cls, path: Path, contents: Mapping[Table, Sequence[Row]], indexes: Iterable[str] = ()) -> None:
         """Make the file with these tables and rows: whole, or after a crash not at all."""
         new = path.with_name(f"{path.name}.new")
-        for leftover in (new, new.with_name(f"{new.name}-journal")):
-            leftover.unlink(missing_ok=True)
+        new.unlink(missing_ok=True)
         os.close(os.open(new, os.O_RDWR | os.O_CREAT | os.O_EXCL, 0o600))  # its WAL files get the same mode
         with _translated(path):
             connection = sqlite3.connect(new, isolation_level=None)
             try:
+                connection.execute("PRAGMA journal_mode = OFF")  # until it is renamed, nobody needs it after a crash
+                connection.execute("PRAGMA synchronous = OFF")
                 connection.execute("BEGIN")
                 connection.execute(_create_sql(TALLY))
                 for table, rows in contents.items():
@@ -95,6 +96,7 @@ class Database:
                 connection.execute("COMMIT")
             finally:
                 connection.close()
+        sync(new)
         new.rename(path)
         sync(path.parent)
 
@@ -349,7 +351,7 @@ def _translated(path: Path) -> Iterator[None]:
     try:
         yield
     except sqlite3.ProgrammingError as error:
-        raise StoreError(f"{path.parent}: {error}", "open the workspace again") from error
+        raise StoreError(f"{path.parent}: {str(error).rstrip('.')}", "open the workspace again") from error
     except sqlite3.Error as error:
         raise _store_error(path, error) from error
 
