@@ -18,7 +18,7 @@ Files are JSON, JSONL, CSV or TSV. What a record holds besides goes to the quest
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -76,6 +76,19 @@ def read_questions(path: str | Path) -> list[Question]:
     return _unique(_questions(path))
 
 
+def question_from_json(data: Mapping[str, Any]) -> Question:
+    """The question that `to_json` made the data of.
+
+    Raises:
+        ValueError: it is not the JSON of a question.
+    """
+    try:
+        gold = tuple(GoldPassage(**passage) for passage in data["gold"])
+        return Question(data["id"], data["text"], tuple(data["answers"]), gold, data["meta"])
+    except (KeyError, TypeError) as error:
+        raise ValueError(f"not the JSON of a question: {error!r}") from error
+
+
 def gold_chunks(question: Question, chunks: Iterable[Chunk]) -> list[frozenset[str]]:
     """The ids of the chunks of each gold passage, in the question's order.
 
@@ -88,16 +101,13 @@ def gold_chunks(question: Question, chunks: Iterable[Chunk]) -> list[frozenset[s
         if chunk.title in titles:
             documents.setdefault(chunk.document_id or chunk.id, []).append(chunk)
     passages = [(parts[0].title, _packed(_whole(parts)), {part.id for part in parts}) for parts in documents.values()]
-    return [
-        frozenset().union(
-            *(
-                ids
-                for title, text, ids in passages
-                if title == gold.title and (gold.text is None or text == _packed(gold.text))
-            )
-        )
-        for gold in question.gold
-    ]
+
+    def found(gold: GoldPassage) -> Iterator[str]:
+        for title, text, ids in passages:
+            if title == gold.title and (gold.text is None or text == _packed(gold.text)):
+                yield from ids
+
+    return [frozenset(found(gold)) for gold in question.gold]
 
 
 def _packed(text: str) -> str:
@@ -175,11 +185,18 @@ def _answer(record: Record) -> list[str]:
 
 def _hotpotqa(record: Record) -> Question:
     texts = dict(contexts(record)) if "context" in record.fields else {}
-    facts = record.fields["supporting_facts"]
-    if not isinstance(facts, list) or not all(isinstance(fact, list) and isinstance(fact[0], str) for fact in facts):
-        raise record.error("the field 'supporting_facts' must be a list of [title, number of the sentence]")
-    gold = [GoldPassage(title, texts.get(title)) for title, *_ in facts]
+    gold = [GoldPassage(title, texts.get(title)) for title in _supporting_titles(record)]
     return _question(record, _answer(record), gold, used=("answer", "supporting_facts", "context"))
+
+
+def _supporting_titles(record: Record) -> Iterator[str]:
+    facts = record.fields["supporting_facts"]
+    for fact in facts if isinstance(facts, list) else [None]:
+        match fact:
+            case [str(title), int(_)]:
+                yield title
+            case _:
+                raise record.error("the field 'supporting_facts' must be a list of [title, number of a sentence]")
 
 
 def _musique(record: Record) -> Question:
@@ -253,9 +270,9 @@ def _beir(qrels: Path) -> list[Question]:
     passages = {
         passage.id: GoldPassage(passage.title, passage.text)
         for passage in read_passages(folder / "corpus.jsonl")
-        if passage.id in needed
+        if passage.id is not None and passage.id in needed
     }
-    questions = {record.id(): record for record in read_records(folder / "queries.jsonl")}
+    questions = {record.id() or "": record for record in read_records(folder / "queries.jsonl")}
     return _unique(_judged(questions, passages, relevant, qrels))
 
 
@@ -267,8 +284,8 @@ def _judgement(record: Record) -> float:
 
 
 def _judged(
-    questions: dict[str | None, Record],
-    passages: dict[str | None, GoldPassage],
+    questions: dict[str, Record],
+    passages: dict[str, GoldPassage],
     relevant: dict[str, dict[str, str]],
     qrels: Path,
 ) -> Iterator[tuple[Question, str]]:
