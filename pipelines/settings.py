@@ -25,27 +25,33 @@ class Settings(BaseModel):
 
     model_config = ConfigDict(extra="forbid", frozen=True, protected_namespaces=())
 
-    workspace: Path = Field(Path("workspace"), description="folder of the index, the caches and the answers")
-    pipeline: Literal["closed-book", "single", "hybrid"] = Field("hybrid", description="how questions are answered")
-    retriever: Literal["bm25", "dense"] = Field("bm25", description="what the single pipeline retrieves with")
-    k: int = Field(5, ge=1, description="passages given to the reader")
-    mode: Literal["short", "long", "yes-no"] = Field("short", description="kind of answer")
-    prompt: Path | None = Field(None, description="a prompt file instead of the built-in one")
-    context_tokens: int | None = Field(None, ge=1, description="longest context given to the reader, in tokens")
-    model: str = Field("smollm2", description="name of a local model, or of one at the base URL")
-    base_url: str | None = Field(None, description="OpenAI-compatible endpoint of the model")
-    api: Literal["chat", "completions"] = Field("chat", description="which endpoint of the base URL to use")
-    api_key_env: str = Field("OPENAI_API_KEY", description="environment variable that holds the key")
-    max_tokens: int | None = Field(None, ge=1, description="longest answer, in tokens")
-    seed: int | None = Field(None, description="seed passed on to the model")
-    deadline_s: float = Field(120.0, gt=0, description="longest time for one call to the model, retries included")
-    embedder: str = Field("minilm", description="the local embedder, or the name of one at the embedding base URL")
-    embedding_base_url: str | None = Field(None, description="OpenAI-compatible endpoint of the embedder")
-    workers: int = Field(8, ge=1, description="questions answered side by side")
-    max_total_tokens: int | None = Field(None, ge=0, description="budget of a run, in tokens")
-    max_calls: int | None = Field(None, ge=0, description="budget of a run, in calls to the model")
-    max_cost: float | None = Field(None, ge=0, description="budget of a run, in US dollars")
-    max_seconds: float | None = Field(None, ge=0, description="budget of a run, in seconds")
+    workspace: Path = Field(default=Path("workspace"), description="folder of the index, the caches and the answers")
+    pipeline: Literal["closed-book", "single", "hybrid"] = Field(
+        default="hybrid", description="how questions are answered"
+    )
+    retriever: Literal["bm25", "dense"] = Field(default="bm25", description="what the single pipeline retrieves with")
+    k: int = Field(default=5, ge=1, description="passages given to the reader")
+    mode: Literal["short", "long", "yes-no"] = Field(default="short", description="kind of answer")
+    prompt: Path | None = Field(default=None, description="a prompt file instead of the built-in one")
+    context_tokens: int | None = Field(default=None, ge=1, description="longest context given to the reader, in tokens")
+    model: str = Field(default="smollm2", description="name of a local model, or of one at the base URL")
+    base_url: str | None = Field(default=None, description="OpenAI-compatible endpoint of the model")
+    api: Literal["chat", "completions"] = Field(default="chat", description="which endpoint of the base URL to use")
+    api_key_env: str = Field(default="OPENAI_API_KEY", description="environment variable that holds the key")
+    max_tokens: int | None = Field(default=None, ge=1, description="longest answer, in tokens")
+    seed: int | None = Field(default=None, description="seed passed on to the model")
+    deadline_s: float = Field(
+        default=120.0, gt=0, description="longest time for one call to the model, retries included"
+    )
+    embedder: str = Field(
+        default="minilm", description="the local embedder, or the name of one at the embedding base URL"
+    )
+    embedding_base_url: str | None = Field(default=None, description="OpenAI-compatible endpoint of the embedder")
+    workers: int = Field(default=8, ge=1, description="questions answered side by side")
+    max_total_tokens: int | None = Field(default=None, ge=0, description="budget of a run, in tokens")
+    max_calls: int | None = Field(default=None, ge=0, description="budget of a run, in calls to the model")
+    max_cost: float | None = Field(default=None, ge=0, description="budget of a run, in US dollars")
+    max_seconds: float | None = Field(default=None, ge=0, description="budget of a run, in seconds")
 
     @property
     def budget(self) -> Budget:
