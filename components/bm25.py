@@ -138,8 +138,8 @@ def _weigh(numbers: list[list[int]], vocabulary: dict[str, int], variant: Varian
     import bm25s  # type: ignore[import-untyped]  # here: takes a quarter of a second, and only building needs it
 
     lucene = bm25s.BM25(method="lucene", k1=k1, b=b)
-    lucene.index((numbers, vocabulary), create_empty_token=False, show_progress=False)
-    starts, chunks, weights = (lucene.scores[name] for name in ("indptr", "indices", "data"))
+    index = lucene.build_index_from_ids(range(len(vocabulary)), numbers, show_progress=False)
+    starts, chunks, weights = index["indptr"], index["indices"], index["data"]
     if variant == "okapi":
         # Both variants are idf(token) * tf / (tf + norm(chunk)), times k1 + 1 in Okapi's.
         frequency = np.diff(starts)
