@@ -6,10 +6,9 @@ The format is told apart by the fields of a file's first record:
 |---|---|---|---|
 | HotpotQA, 2WikiMultiHopQA | `question` | `answer` | `supporting_facts` in `context` |
 | MuSiQue | `question` | `answer`, `answer_aliases` | `paragraphs` that are `is_supporting` |
-| fast-graphrag's 2Wiki sample | `question` | - | every passage with one of the `supporting_titles` |
 | FlashRAG | `question` | `golden_answers` | - |
 | PopQA | `question` | `possible_answers`, a list or the JSON of one | - |
-| plain | `question` | `answers` or `answer`, if any | - |
+| plain, fast-graphrag's 2Wiki | `question` | `answers` or `answer`, if any | those with `supporting_titles`, if any |
 | BEIR: a folder, or one of its `qrels/*.tsv` | `text` in `queries.jsonl` | - | what `qrels` judge above 0 |
 
 Files are JSON, JSONL, CSV or TSV. What a record holds besides goes to the question's meta.
@@ -151,7 +150,6 @@ def _format(record: Record) -> Callable[[Record], Question]:
     formats: tuple[tuple[str, Callable[[Record], Question]], ...] = (
         ("supporting_facts", _hotpotqa),
         ("paragraphs", _musique),
-        ("supporting_titles", _titled),
         ("golden_answers", _flashrag),
         ("possible_answers", _popqa),
         ("question", _plain),
@@ -210,11 +208,6 @@ def _musique(record: Record) -> Question:
     return _question(record, [*_answer(record), *aliases], gold, used=used)
 
 
-def _titled(record: Record) -> Question:
-    gold = map(GoldPassage, record.strings("supporting_titles"))
-    return _question(record, _answer(record), gold, used=("answer", "supporting_titles"))
-
-
 def _flashrag(record: Record) -> Question:
     return _question(record, record.strings("golden_answers"), used=("golden_answers",))
 
@@ -227,7 +220,8 @@ def _plain(record: Record) -> Question:
     name = "answers" if "answers" in record.fields else "answer"
     value = record.fields.get(name)
     answers = [record.string(name, "")] if value is None or isinstance(value, str) else record.strings(name)
-    return _question(record, answers, used=(name,))
+    titles = record.strings("supporting_titles") if "supporting_titles" in record.fields else []
+    return _question(record, answers, map(GoldPassage, titles), used=(name, "supporting_titles"))
 
 
 def _decoded(record: Record, name: str) -> list[str]:
