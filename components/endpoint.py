@@ -124,7 +124,14 @@ class Endpoint:
         self._client: OpenAI | None = None
         self._paused_until = 0.0
 
-    def call(self, attempt: Callable[[OpenAI], T], *, deadline_s: float, backoff_s: float) -> T:
+    def call(
+        self,
+        attempt: Callable[[OpenAI], T],
+        *,
+        deadline_s: float,
+        backoff_s: float,
+        repeatable: Callable[[], bool] = lambda: True,
+    ) -> T:
         """What `attempt` returns, which is called again where a failure allows it.
 
         Args:
@@ -132,6 +139,7 @@ class Endpoint:
             deadline_s: for all attempts and the pauses between them, not for waiting until a worker is free; less
                 where the current run has fewer seconds left.
             backoff_s: mean pause before the second attempt; it doubles with each further one.
+            repeatable: asked after a failure whether a further attempt may be made.
 
         Raises:
             EndpointUnreachable, RateLimited, DeadlineExceeded, RequestRefused, BadReply: the last attempt failed so.
@@ -149,14 +157,15 @@ class Endpoint:
                 outcome = self._try(partial(attempt, client), ends)
                 if not isinstance(outcome, _Failure):
                     return outcome
-                pause = 2 * backoff_s * 2 ** (number - 1) * random.random()  # full jitter: nobody wakes with the others
-                pause = max(outcome.wait_s or 0.0, min(pause, _LONGEST_BACKOFF_S))
-                if number >= _ATTEMPTS.get(type(outcome.error), 1) or time.monotonic() + pause >= ends:
+                if outcome.wait_s:
+                    self._pause(outcome.wait_s)  # everybody: the limit is the server's, not one thread's
+                # Full jitter, so that those who failed together do not come back together.
+                pause = min(2 * backoff_s * 2 ** (number - 1) * random.random(), _LONGEST_BACKOFF_S)
+                welcome = max(time.monotonic() + pause, self._paused_until)
+                last = number >= _ATTEMPTS.get(type(outcome.error), 1) or welcome >= ends
+                if last or not repeatable():
                     raise self._final(outcome.error, deadline_s)
-                if isinstance(outcome.error, RateLimited):
-                    self._pause(pause)  # for everybody: the limit is the server's, not one thread's
-                else:
-                    time.sleep(pause)
+                time.sleep(pause)
 
     def _pause(self, seconds: float) -> None:
         with self._lock:

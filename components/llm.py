@@ -132,13 +132,19 @@ class OpenAILLM:
         call = _Call(self, messages, Options(**{**self.defaults, **options}))
         endpoint = open_endpoint(self.base_url, self.api_key_env, workers=self.workers)
         with span("llm", model=self.model) as attributes:
-            reply = endpoint.call(call, deadline_s=self.deadline_s, backoff_s=self.backoff_s)
+            reply = endpoint.call(
+                call, deadline_s=self.deadline_s, backoff_s=self.backoff_s, repeatable=lambda: not call.streamed
+            )
             _note(attributes, reply)
         return reply
 
 
 class _Call:
-    """One call of an OpenAILLM, which may take several requests; adds up what they took."""
+    """One call of an OpenAILLM, which may take several requests; adds up what they took.
+
+    Attributes:
+        streamed: a part of a reply is in use already, and a further request may give another text.
+    """
 
     def __init__(self, llm: OpenAILLM, messages: Sequence[Message], options: Options) -> None:
         self._llm = llm
@@ -146,12 +152,10 @@ class _Call:
         self._options = options
         self._price = llm.price or price_of(llm.model)
         self._taken = Usage()
-        self._streamed = False
+        self.streamed = False
 
     def __call__(self, client: OpenAI) -> Reply:
         """One request and its reply."""
-        if self._streamed:  # the first part is in use already, and the second request may give another text
-            raise LLMError("the model's reply broke off in the middle of a stream", "ask again")
         started = time.monotonic()
         with _counted(self._messages, self._options, self._price) as reservation:
             try:
@@ -196,7 +200,7 @@ class _Call:
             return read_body(response.headers.get("content-type", ""), response.iter_bytes(), on_text)
 
     def _hand_out(self, text: str) -> None:
-        self._streamed = True
+        self.streamed = True
         self._options["on_text"](text)
 
 

@@ -66,8 +66,7 @@ def _read(file: Path) -> dict[str, Price]:
         raise ConfigError(f"cannot read the price table {file}: {error}", "see RAGLOOM_PRICES") from None
     try:
         return {
-            name: _checked(Price(**entry, as_of=entry.pop("as_of", content["as_of"])))
-            for name, entry in content["models"].items()
+            name: _checked(Price(**({"as_of": content["as_of"]} | entry))) for name, entry in content["models"].items()
         }
     except (AttributeError, KeyError, TypeError, ValueError) as error:
         raise ConfigError(

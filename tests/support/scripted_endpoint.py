@@ -80,7 +80,7 @@ class ScriptedEndpoint:
         delay_s: how long each reply takes.
         key: what the client must send; None for no check.
         models: what `/v1/models` lists; others are refused where `strict_models`.
-        refuses: kinds of `response_format`, or names of request fields, that are refused with 400.
+        refuses: kinds of `response_format`, or names of request fields, that are refused with 400 and these words.
         dimension: of the embeddings.
     """
 
@@ -94,7 +94,7 @@ class ScriptedEndpoint:
         key: str | None = None,
         models: Sequence[str] = ("scripted",),
         strict_models: bool = False,
-        refuses: Iterable[str] = (),
+        refuses: Mapping[str, str] | None = None,
         dimension: int = 8,
         port: int = 0,
     ) -> None:
@@ -104,7 +104,7 @@ class ScriptedEndpoint:
         self.key = key
         self.models = models
         self.strict_models = strict_models
-        self.refuses = set(refuses)
+        self.refuses = refuses or {}
         self.dimension = dimension
         self.requests: list[Request] = []
         self.arrivals: list[float] = []
@@ -223,8 +223,8 @@ class ScriptedEndpoint:
         if self.strict_models and model not in self.models:
             return _send_error(request.connection, 404, f"The model `{model}` does not exist", "model_not_found")
         kind = request.body.get("response_format", {}).get("type")
-        for refused in self.refuses & {kind, *request.body}:
-            return _send_error(request.connection, 400, f"{refused} is not supported", "invalid_request_error")
+        for refused in self.refuses.keys() & {kind, *request.body}:
+            return _send_error(request.connection, 400, self.refuses[refused], "invalid_request_error")
         name, _, parameter = self._fault_of(request.number).partition(":")
         return FAULTS[name](self, request, parameter)
 
