@@ -41,7 +41,7 @@ lock: ## Write requirements.txt, every dependency with its hashes, anew from pyp
 	  --generate-hashes --no-emit-index-url --no-header --quiet $(UPGRADE) -o requirements.txt
 
 clean: ## Remove the virtual environment, the demo and everything else that was built.
-	rm -rf .venv* demo dist build .coverage .hypothesis .mypy_cache .pytest_cache .ruff_cache
+	rm -rf .venv* demo benchmarks/workspaces dist build .coverage .hypothesis .mypy_cache .pytest_cache .ruff_cache
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
 # The lock names every package, extras included, so --no-deps loses nothing; without it pip's hash mode refuses

@@ -1,0 +1,65 @@
+"""Passages found for the questions of three public sets by BM25, embeddings and their fusion, as the README's table.
+
+    python benchmarks/retrieval.py [--write] [--data FOLDER]
+
+The folder holds `musique/`, `hotpotqa/` and `2wikimultihopqa/`, each a published `corpus.json` and `questions.json`.
+The first run embeds 9,003 passages, about seven minutes of one core; vectors are kept in `benchmarks/workspaces/`.
+"""
+
+import argparse
+import re
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+from ragloom.components.datasets import read_questions
+from ragloom.components.fusion import ReciprocalRankFusion
+from ragloom.components.minilm import LocalEmbedder
+from ragloom.pipelines.evaluation import compare, evaluate_retrieval
+from ragloom.pipelines.indexing import index_corpus, open_bm25, open_dense
+from ragloom.pipelines.report import Table, signed
+from ragloom.store import Store
+from ragloom.types import Embedder
+
+ROOT = Path(__file__).resolve().parents[1]
+SETS = {"musique": "MuSiQue", "hotpotqa": "HotpotQA", "2wikimultihopqa": "2WikiMultiHopQA"}
+MEASURES = ("recall@2", "recall@5", "recall@10", "all-gold@5")
+PLACE = re.compile(r"(<!-- results: benchmarks/retrieval\.py -->\n).*?(<!-- end -->)", re.DOTALL)
+
+
+def rows(folder: Path, name: str, embedder: Embedder) -> Iterator[tuple[str, ...]]:
+    """A row for each retriever on one set; differences are to BM25, in recall@5."""
+    with Store.open(ROOT / "benchmarks" / "workspaces" / folder.name) as store:
+        index_corpus([folder / "corpus.json"], store)
+        bm25, dense = open_bm25(store), open_dense(store, embedder)
+        retrievers = {"BM25": bm25, "dense": dense, "fused": ReciprocalRankFusion([bm25, dense])}
+        chunks = store.chunks()
+        passages = len({chunk.document_id for chunk in chunks})
+        systems = evaluate_retrieval(read_questions(folder / "questions.json"), chunks, retrievers)
+    first = systems[0]
+    for scores in systems:
+        sizes = f"{name}: {len(first.questions)} questions, {passages:,} passages" if scores is first else ""
+        difference = "" if scores is first else signed(compare(scores, first, "recall@5", seed=0))
+        yield sizes, scores.system, *(f"{scores.mean(measure):.3f}" for measure in MEASURES), difference
+
+
+def main() -> None:
+    """Measure, print, and with `--write` put the table into the README."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--data", type=Path, default=ROOT.parent / "shared" / "datasets")
+    parser.add_argument("--write", action="store_true", help="write the table into README.md")
+    args = parser.parse_args()
+    if not args.data.is_dir():
+        sys.exit(f"there are no data sets in {args.data}; name their folder with --data")
+    embedder = LocalEmbedder()
+    found = [row for folder, name in SETS.items() for row in rows(args.data / folder, name, embedder)]
+    table = Table(("set", "retriever", *MEASURES, "recall@5 against BM25"), tuple(found)).markdown()
+    print(table)
+    if args.write:
+        readme = ROOT / "README.md"
+        text = PLACE.sub(lambda marks: f"{marks[1]}\n{table}\n\n{marks[2]}", readme.read_text(encoding="utf-8"))
+        readme.write_text(text, encoding="utf-8")
+
+
+if __name__ == "__main__":
+    main()
