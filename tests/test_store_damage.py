@@ -12,8 +12,9 @@ import pytest
 from store_model import build_index, entry
 
 from ragloom.errors import StoreCorrupt, StoreError
-from ragloom.store import FILE, Store, salvage
+from ragloom.store import Store, salvage
 from ragloom.types import Reply, TokenLogprob, Usage
+from ragloom.workspace import FILE
 
 KEYS = [f"key {n}" for n in range(40)]
 QUESTIONS = [f"q{n}" for n in range(40)]

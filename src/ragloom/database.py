@@ -51,19 +51,19 @@ class Database:
     Args:
         path: the file, made by `create`.
         write: open for writing; else everything is read from one snapshot, taken now, next to an active writer.
+        frozen: nobody can write it, so that SQLite may do without the files it makes next to one in WAL mode.
     """
 
-    def __init__(self, path: Path, *, write: bool) -> None:
+    def __init__(self, path: Path, *, write: bool, frozen: bool = False) -> None:
         self.path = path
         self._write = write
         self._pid = os.getpid()
         self._lock = RLock()
         self._durable: bool | None = None
         self._changes: dict[Table, tuple[int, int]] = {}
+        uri = f"{path.absolute().as_uri()}?mode={'rw' if write else 'ro'}{'&immutable=1' if frozen else ''}"
         with _translated(path):
-            self._connection = sqlite3.connect(
-                _uri(path, write=write), uri=True, isolation_level=None, check_same_thread=False
-            )
+            self._connection = sqlite3.connect(uri, uri=True, isolation_level=None, check_same_thread=False)
             try:
                 for pragma in _PRAGMAS:
                     self._connection.execute(f"PRAGMA {pragma}")
@@ -297,14 +297,6 @@ def sync(path: Path) -> None:
         os.fsync(descriptor)
     finally:
         os.close(descriptor)
-
-
-def _uri(path: Path, *, write: bool) -> str:
-    """SQLite reads a file in WAL mode only where it may make files next to it, or is told that nobody writes."""
-    wal = path.with_name(f"{path.name}-wal")
-    unwritten = not wal.exists() or wal.stat().st_size == 0
-    frozen = not write and unwritten and not os.access(path.parent, os.W_OK)
-    return f"{path.absolute().as_uri()}?mode={'rw' if write else 'ro'}{'&immutable=1' if frozen else ''}"
 
 
 def _create_sql(table: Table) -> str:

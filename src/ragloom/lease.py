@@ -60,7 +60,8 @@ class Lease:
                 "since": datetime.now(UTC).isoformat("T", "seconds"),
             }
             os.ftruncate(descriptor, 0)
-            os.pwrite(descriptor, json.dumps(holder).encode(), 0)
+            os.lseek(descriptor, 0, os.SEEK_SET)
+            os.write(descriptor, json.dumps(holder).encode())
         except BaseException:
             os.close(descriptor)
             raise

@@ -5,32 +5,28 @@ The file is the only truth. What is made from it (search indexes) lies beside it
 
 from __future__ import annotations
 
-import errno
 import json
 import os
 from collections import Counter
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
-from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from hashlib import blake2b
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, Self
-from uuid import uuid4
 
 from ragloom import repair, schema
 from ragloom.codec import reply_from_json, to_json
 from ragloom.database import Database, Row
 from ragloom.derived import DerivedFiles
-from ragloom.errors import IndexMismatch, InputError, StoreCorrupt, StoreError, StoreFull
+from ragloom.errors import IndexMismatch, InputError, StoreCorrupt, StoreError
 from ragloom.lease import Lease
 from ragloom.types import Chunk, Document, Reply, Usage, content_id
+from ragloom.workspace import FILE, file_errors, open_for_reading, open_for_writing
 
 if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
-
-FILE = "ragloom.sqlite"
 
 Status = Literal["pending", "done", "failed"]
 
@@ -117,8 +113,16 @@ class Store:
             StoreError: no such workspace, no permission, or one of a newer ragloom.
         """
         folder = Path(folder)
-        with _file_errors(folder):
-            return _open_writable(folder, lock_timeout_s) if write else _open_readable(folder)
+        if not write:
+            return cls(folder, open_for_reading(folder), writable=False)
+        database, lease = open_for_writing(folder, lock_timeout_s)
+        store = cls(folder, database, writable=True, lease=lease)
+        try:
+            store._derived.sweep()
+        except BaseException:
+            store.close()
+            raise
+        return store
 
     def close(self) -> None:
         """Close the files and let the next writer in. Closing twice, or in a forked child, does nothing."""
@@ -162,8 +166,8 @@ class Store:
                 if document.source in seen:
                     raise InputError(f"two documents have the source {document.source!r}", "give each its own")
                 seen.add(document.source)
-                rows = [_chunk_row(document, position, chunk) for position, chunk in enumerate(chunks)]
-                database.replace(schema.DOCUMENTS, _document_row(document, origin, splitting, len(rows)))
+                rows = [schema.chunk_row(document, position, chunk) for position, chunk in enumerate(chunks)]
+                database.replace(schema.DOCUMENTS, schema.document_row(document, origin, splitting, len(rows)))
                 database.delete(schema.CHUNKS, document.source)
                 database.insert(schema.CHUNKS, rows)
         self._corpus_id = None
@@ -180,7 +184,7 @@ class Store:
 
     def documents(self) -> Iterator[Document]:
         """All documents by source."""
-        return map(_document, self._database.all_rows(schema.DOCUMENTS))
+        return map(schema.document_of, self._database.all_rows(schema.DOCUMENTS))
 
     def document(self, document_id: str) -> Document:
         """The document with that id.
@@ -190,15 +194,12 @@ class Store:
         """
         for row in self._database.rows(schema.DOCUMENTS, "id = ?", (document_id,)):
             if row[1] == document_id:  # a damaged index can lead to another row, which is whole in itself
-                return _document(row)
+                return schema.document_of(row)
         raise StoreError(f"no document {document_id} in {self.folder}", "it was changed or removed since")
 
     def chunks(self) -> list[Chunk]:
         """All chunks by source and position, whatever the order they were stored in."""
-        return [
-            Chunk(id_, text, title, document_id, position, start, json.loads(meta))
-            for _, position, id_, document_id, start, title, text, meta in self._database.all_rows(schema.CHUNKS)
-        ]
+        return [schema.chunk_of(row) for row in self._database.all_rows(schema.CHUNKS)]
 
     def corpus_id(self) -> str:
         """A fingerprint of all chunks in their order: equal chunks give equal ids, any change gives another."""
@@ -269,7 +270,7 @@ class Store:
         """
         if reply is None and not error:
             raise ValueError("an attempt without a reply needs an error that says why")
-        usage = Usage(cost=None) if reply is None else reply.usage
+        usage = Usage() if reply is None else reply.usage
         with self._database.transaction(durable=True) as database:
             row = database.row(schema.ATTEMPTS, attempt)
             if row is None or row[4] != "open":
@@ -426,7 +427,7 @@ class Store:
 
 def salvage(folder: str | Path, into: str | Path) -> list[str]:
     """`Store.salvage` for a workspace that is damaged too badly to be opened."""
-    with _file_errors(Path(folder)):
+    with file_errors(Path(folder)):
         Path(folder, FILE).stat()
     database = Database(Path(folder, FILE), write=False)
     try:
@@ -442,116 +443,11 @@ def _salvage(database: Database, into: str | Path) -> list[str]:
         return repair.copy(database, new._database)
 
 
-# ---- Opening
-
-
-def _open_writable(folder: Path, lock_timeout_s: float) -> Store:
-    folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-    with ExitStack() as on_failure:
-        lease = Lease.take(folder / "lock", timeout_s=lock_timeout_s)
-        on_failure.callback(lease.release)
-        path = folder / FILE
-        if not path.exists():
-            _create(path)
-        database = _open_database(path, write=True)
-        on_failure.callback(database.close)
-        store = Store(folder, database, writable=True, lease=lease)
-        store._derived.sweep()
-        on_failure.pop_all()
-    return store
-
-
-def _open_readable(folder: Path) -> Store:
-    if not (folder / FILE).exists():
-        raise StoreError(f"no workspace at {folder}", "run `ragloom index` first")
-    return Store(folder, _open_database(folder / FILE, write=False), writable=False)
-
-
-def _create(path: Path) -> None:
-    wal = path.with_name(f"{FILE}-wal")
-    if wal.exists() and wal.stat().st_size > 0:  # SQLite would throw it away
-        raise StoreCorrupt(f"{path} is gone, but {wal.name} beside it is not", "bring it back, or use a new folder")
-    meta = [("schema_version", schema.VERSION), ("store_id", uuid4().hex)]
-    Database.create(path, {table: meta if table is schema.META else [] for table in schema.TABLES}, schema.INDEXES)
-
-
-def _open_database(path: Path, *, write: bool) -> Database:
-    if path.stat().st_size == 0:
-        raise StoreCorrupt(f"{path} is empty: its content was lost", "bring it back from a copy, or move it away")
-    with path.open("rb") as file:
-        if file.read(16) != b"SQLite format 3\0":
-            raise StoreCorrupt(f"{path} is not a SQLite database", "bring it back from a copy, or move it away")
-    database = Database(path, write=write)
-    try:
-        version = database.row(schema.META, "schema_version")
-        if version is None:
-            raise StoreCorrupt(f"{path} does not say which schema it has", "`ragloom doctor` says what is damaged")
-        if version[1] > schema.VERSION:
-            raise StoreError(
-                f"{path} was written by a newer ragloom (schema {version[1]}, this one knows {schema.VERSION})",
-                "upgrade ragloom",
-            )
-    except BaseException:
-        database.close()
-        raise
-    return database
-
-
-@contextmanager
-def _file_errors(folder: Path) -> Iterator[None]:
-    try:
-        yield
-    except OSError as error:
-        if error.errno in (errno.ENOSPC, errno.EDQUOT):
-            raise StoreFull(f"the disk under {folder} is full ({error.strerror})", "make room and try again") from error
-        if error.errno in (errno.EACCES, errno.EPERM, errno.EROFS):
-            raise StoreError(
-                f"no permission to {'write in' if os.access(folder, os.R_OK) else 'read'} {folder} ({error.strerror})",
-                "change its permissions, or use another folder",
-            ) from error
-        raise StoreError(f"{folder} cannot be used as a workspace ({error})", "use another folder") from error
-
-
 # ---- Rows
 
 
 def _now() -> str:
     return datetime.now(UTC).isoformat(timespec="milliseconds")
-
-
-def _document_row(document: Document, origin: str, splitting: str, chunks: int) -> Row:
-    source, title, text = document.source, document.title, document.text
-    if not source:
-        raise InputError(f"the document {document.id} has no source", "give it one that is its own")
-    try:
-        meta = json.dumps(dict(document.meta), ensure_ascii=False, allow_nan=False)
-    except (TypeError, ValueError) as error:
-        raise InputError(f"{source!r}: its meta is not JSON ({error})", "keep to JSON values") from error
-    for name, value in (("source", source), ("title", title), ("text", text), ("meta", meta)):
-        try:
-            value.encode()
-        except UnicodeEncodeError as error:
-            raise InputError(
-                f"{source!r}: its {name} has half a character (a lone surrogate) at {error.start}",
-                "mend the file's encoding",
-            ) from error
-    if document.id != content_id(source, title, text):
-        raise InputError(f"{source!r}: its id is not that of its content", "make it with ragloom.types.document")
-    return (source, document.id, origin, splitting, title, text, meta, chunks)
-
-
-def _document(row: Row) -> Document:
-    source, id_, _, _, title, text, meta, _ = row
-    return Document(id_, text, title, source, json.loads(meta))
-
-
-def _chunk_row(document: Document, position: int, chunk: Chunk) -> Row:
-    if (chunk.document_id, chunk.position) != (document.id, position):
-        raise ValueError(f"{document.source!r}: chunk {position} is chunk {chunk.position} of {chunk.document_id!r}")
-    if not document.text.startswith(chunk.text, chunk.start):
-        raise ValueError(f"{document.source!r}: chunk {position} is not what stands at {chunk.start}")
-    meta = json.dumps(dict(chunk.meta), ensure_ascii=False, allow_nan=False)
-    return (document.source, position, chunk.id, chunk.document_id, chunk.start, chunk.title, chunk.text, meta)
 
 
 def _vector_bytes(key: str, vector: NDArray[np.float32]) -> bytes:
