@@ -10,6 +10,7 @@ from functools import cache
 from pathlib import Path
 from typing import Literal
 
+from ragloom.components.completions import estimate_tokens
 from ragloom.components.prompting import Section, Template, fence, read_sections
 from ragloom.errors import BadReply, ConfigError, InputError
 from ragloom.run import span
@@ -47,14 +48,6 @@ def check_question(question: str) -> None:
         ) from None
 
 
-def estimate_tokens(text: str) -> int:
-    """About the number of tokens of a text: its UTF-8 bytes by 3.5, rounded up.
-
-    More than models count in English (about 4.3 bytes a token), about right for other alphabets.
-    """
-    return -(-2 * len(text.encode("utf-8", "surrogatepass")) // 7)
-
-
 @dataclass(frozen=True, slots=True)
 class Prompt:
     """How a question and its passages are put to a model; from a file, so that users can write their own.
@@ -88,8 +81,10 @@ class Prompt:
         if "passages" in user.slots:
             section = _only(sections, "passage", path)
             passage = Template.parse(section, required=("number", "text"), optional=("title", "fence"))
-        opening = tuple(_opening(sections))
-        return cls(opening, passage, user, _only(sections, "abstain", path).text, str(path))
+        abstain = _only(sections, "abstain", path)
+        if not abstain.text.strip():
+            raise abstain.error("'## abstain' is empty", "write what the model shall say when it lacks the answer")
+        return cls(tuple(_opening(sections)), passage, user, abstain.text.strip(), str(path))
 
     def messages(self, question: str, passages: Sequence[Chunk]) -> list[Message]:
         """The conversation, passages numbered from 1. Question and passages stand in it unchanged."""
