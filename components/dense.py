@@ -35,8 +35,10 @@ class Dense:
     ) -> None:
         self._chunks = list(chunks)
         self._embedder = embedder
-        vectors = unit_vectors(vectors, len(self._chunks), embedder.model)
-        self._index = (_flat if len(self._chunks) <= exact_up_to else _hnsw)(vectors)
+        # Equal vectors are one to the index: a hundred of them would become an island in HNSW's graph.
+        first, self._group_of = _equal_rows(unit_vectors(vectors, len(self._chunks), embedder.model))
+        self._index = (_flat if len(first) <= exact_up_to else _hnsw)(vectors[first])
+        self._members = _members(self._group_of)
 
     def __call__(self, query: str, k: int, /) -> list[Hit]:
         """At most k hits, best first; none for a blank query.
@@ -57,12 +59,18 @@ class Dense:
                 f"{len(vector)} for the query",
                 "build it again, or pass the model it was built with",
             )
-        scores, places = _nearest(self._index, vector, min(k, len(self._chunks)))
-        return [Hit(self._chunks[place], score) for place, score in zip(places.tolist(), scores.tolist(), strict=True)]
+        groups, scores = _nearest(self._index, vector, k)
+        members = [self._members[group] for group in groups]
+        places, scores = np.concatenate(members), np.repeat(scores, list(map(len, members)))
+        order = np.lexsort((places, -scores))[:k]
+        return [
+            Hit(self._chunks[place], score) for place, score in zip(places[order], scores[order].tolist(), strict=True)
+        ]
 
     def save(self, folder: Path) -> None:
         """Write the index to a folder; the chunks are not written."""
         faiss.write_index(self._index, str(folder / "vectors.faiss"))
+        np.save(folder / "groups.npy", self._group_of, allow_pickle=False)
         settings = {"chunks": _identity(self._chunks), "model": self._embedder.model}
         (folder / "settings.json").write_text(json.dumps(settings), encoding="utf-8")
 
@@ -89,6 +97,8 @@ class Dense:
         dense = cls((), np.empty((0, 0), np.float32), embedder)
         dense._chunks = list(chunks)
         dense._index = faiss.read_index(str(folder / "vectors.faiss"))
+        dense._group_of = np.load(folder / "groups.npy", allow_pickle=False)
+        dense._members = _members(dense._group_of)
         return dense
 
 
@@ -114,21 +124,34 @@ def _hnsw(vectors: NDArray[np.float32]) -> _Index:
     return index
 
 
-def _nearest(index: _Index, vector: NDArray[np.float32], k: int) -> tuple[NDArray[np.float64], NDArray[np.int64]]:
-    """Scores and places of the k nearest vectors, nearest first, ties in order of place."""
-    fetch = k
+def _nearest(index: _Index, vector: NDArray[np.float32], k: int) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
+    """Places in the index of the k nearest vectors and some more, and their scores."""
+    k = fetch = min(k, index.ntotal)
     while True:
-        # faiss leaves open which of several equal vectors come in and in which order, and its sums differ in the last
-        # digits from place to place: fetch all that tie with the kth, and put them in order here.
+        # faiss leaves open which of several equally near vectors it gives, and its sums differ in the last digits from
+        # place to place. So all that may tie with the kth are fetched, and their scores are computed again.
         fetch = min(fetch + 16, index.ntotal)
         scores, places = index.search(vector[None], fetch)
         if fetch == index.ntotal or places[0, -1] < 0 or scores[0, -1] < scores[0, k - 1] - 1e-5:
             break
         fetch *= 4
     found = places[0][places[0] >= 0]  # -1 stands where HNSW found no more
-    exact = (index.reconstruct_batch(found) * vector.astype(np.float64)).sum(axis=1)
-    order = np.lexsort((found, -exact))[:k]
-    return exact[order], found[order]
+    return found, (index.reconstruct_batch(found) * vector.astype(np.float64)).sum(axis=1)
+
+
+def _equal_rows(vectors: NDArray[np.float32]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """The places of one row of each group of equal rows, and each row's group."""
+    if not vectors.size:
+        return np.empty(0, np.int64), np.empty(0, np.int64)
+    rows = np.ascontiguousarray(vectors).view(f"V{vectors.itemsize * vectors.shape[1]}").ravel()
+    _, first, group_of = np.unique(rows, return_index=True, return_inverse=True)
+    return first, group_of
+
+
+def _members(group_of: NDArray[np.int64]) -> list[NDArray[np.int64]]:
+    """The places of each group's members, in order."""
+    order = np.argsort(group_of, kind="stable")
+    return np.split(order, np.cumsum(np.bincount(group_of))[:-1]) if len(order) else []
 
 
 def _identity(chunks: Sequence[Chunk]) -> str:

@@ -23,9 +23,9 @@ class ReciprocalRankFusion:
     """
 
     def __init__(self, retrievers: Sequence[Retriever], *, constant: float = 60, depth: int = 100) -> None:
+        _check(retrievers, depth)
         if not 0 <= constant < float("inf"):
             raise ValueError(f"constant must be a number from 0, got {constant}")
-        _check_depth(depth)
         self._retrievers, self._constant, self._depth = tuple(retrievers), constant, depth
 
     def __call__(self, query: str, k: int, /) -> list[Hit]:
@@ -52,11 +52,11 @@ class WeightedFusion:
     """
 
     def __init__(self, retrievers: Sequence[Retriever], weights: Sequence[float], *, depth: int = 100) -> None:
+        _check(retrievers, depth)
         if len(weights) != len(retrievers):
             raise ValueError(f"{len(retrievers)} retrievers need as many weights, got {len(weights)}")
         if not any(weights) or not all(0 <= weight < float("inf") for weight in weights):
             raise ValueError(f"weights must be numbers from 0 and not all 0, got {list(weights)}")
-        _check_depth(depth)
         self._retrievers, self._weights, self._depth = tuple(retrievers), tuple(weights), depth
 
     def __call__(self, query: str, k: int, /) -> list[Hit]:
@@ -108,6 +108,8 @@ def _retrieve(retriever: Retriever, query: str, k: int) -> list[Hit]:
     return list(first.values())
 
 
-def _check_depth(depth: int) -> None:
+def _check(retrievers: Sequence[Retriever], depth: int) -> None:
+    if not retrievers:
+        raise ValueError("a fusion needs at least one retriever")
     if depth < 1:
         raise ValueError(f"depth must be at least 1, got {depth}")
