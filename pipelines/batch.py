@@ -10,7 +10,7 @@ from __future__ import annotations
 import json
 import random
 from collections.abc import Callable, Collection, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from pathlib import Path
 from threading import Lock
 from typing import Any
@@ -181,9 +181,13 @@ class _Work:
 
 
 def spent(store: Store, run_id: str) -> Usage:
-    """What the run's calls took so far, by the ledger; calls without a reply count as calls that cost nothing."""
+    """What the run's calls took so far, by the ledger.
+
+    A call that was under way when a process died counts as a call; what it cost, nobody said. One that failed counts
+    nothing.
+    """
     usages = (
-        attempt.usage if attempt.status == "ok" else replace(attempt.usage, calls=1, cost=0.0)
+        attempt.usage if attempt.status == "ok" else Usage(calls=1 if attempt.status == "open" else 0)
         for attempt in store.attempts(run_id=run_id)
     )
     return sum(usages, Usage())

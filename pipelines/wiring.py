@@ -8,9 +8,6 @@ from typing import Literal
 from ragloom.components.embedding import OpenAIEmbedder
 from ragloom.components.fusion import ReciprocalRankFusion
 from ragloom.components.llm import Cached, IdentifiedLLM, OpenAILLM
-from ragloom.components.local_models import CATALOGUE
-from ragloom.components.local_server import local_llm
-from ragloom.components.minilm import LocalEmbedder
 from ragloom.components.reading import Prompt, PromptReader
 from ragloom.errors import ConfigError
 from ragloom.pipelines.indexing import open_bm25, open_dense
@@ -25,6 +22,8 @@ def open_llm(settings: Settings, store: Store | None = None) -> IdentifiedLLM:
     llm: IdentifiedLLM
     if settings.base_url is None:
         _require_local(settings.model, "model", "base_url")
+        from ragloom.components.local_server import local_llm
+
         llm = local_llm(settings.model)
     else:
         llm = OpenAILLM(
@@ -41,6 +40,8 @@ def open_embedder(settings: Settings) -> Embedder:
     """The embedder of the settings."""
     if settings.embedding_base_url is None:
         _require_local(settings.embedder, "embedder", "embedding_base_url")
+        from ragloom.components.minilm import LocalEmbedder
+
         return LocalEmbedder()
     return OpenAIEmbedder(settings.embedder, base_url=settings.embedding_base_url, api_key_env=settings.api_key_env)
 
@@ -81,6 +82,8 @@ def open_pipeline(settings: Settings, store: Store, *, on_text: Callable[[str], 
 
 
 def _require_local(name: str, setting: str, alternative: str) -> None:
+    from ragloom.components.local_models import CATALOGUE
+
     if name not in CATALOGUE:
         raise ConfigError(
             f"{setting} {name!r} is no local model (local ones: {', '.join(CATALOGUE)})",
