@@ -309,11 +309,11 @@ def test_ledger_tells_open_paid_and_failed_attempts_apart(tmp_path: Path) -> Non
         second = store.begin_attempt("b", model="m", run_id="r")
         third = store.begin_attempt("c", model="m")
         store.finish_attempt(first, Reply("x", usage))
-        store.finish_attempt(second, None, error="Timeout")
+        store.finish_attempt(second, None, error="Timeout \ud800")
     with Store.open(tmp_path) as store:
         assert [(a.id, a.key, a.run_id, a.status, a.error) for a in store.attempts()] == [
             (first, "a", "r", "ok", ""),
-            (second, "b", "r", "error", "Timeout"),
+            (second, "b", "r", "error", "Timeout \\ud800"),
             (third, "c", "", "open", ""),
         ]
         assert [a.usage for a in store.attempts(run_id="r")] == [usage, Usage()]
@@ -388,6 +388,15 @@ def test_another_run_of_the_same_name_is_refused(tmp_path: Path) -> None:
 def test_two_questions_of_one_id_are_refused(tmp_path: Path) -> None:
     with Store.open(tmp_path) as store, pytest.raises(InputError, match="run 'r': several questions have the id 'a'"):
         begin(store, "a", "b", "a")
+
+
+def test_ids_with_half_a_character_are_refused(tmp_path: Path) -> None:
+    with Store.open(tmp_path) as store:
+        with pytest.raises(InputError, match=r"'q\\ud800' has half a character"):
+            begin(store, "a", "q\ud800")
+        with pytest.raises(InputError, match="has half a character"):
+            store.reply("\ud800")
+        assert store.runs() == []
 
 
 def test_done_item_never_changes(tmp_path: Path) -> None:

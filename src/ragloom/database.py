@@ -7,10 +7,9 @@ the sum of their hashes) shows that wherever a whole table is read.
 
 from __future__ import annotations
 
-import json
 import os
 import sqlite3
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from hashlib import blake2b
@@ -18,7 +17,7 @@ from pathlib import Path
 from threading import RLock
 from typing import Any, Self
 
-from ragloom.errors import StoreCorrupt, StoreError, StoreFull, StoreLocked
+from ragloom.errors import InputError, StoreCorrupt, StoreError, StoreFull, StoreLocked
 
 Row = tuple[Any, ...]  # what SQLite holds: str, int, float, bytes, None
 
@@ -202,8 +201,8 @@ class Database:
 
     def insert(self, table: Table, rows: Iterable[Row]) -> None:
         """Add rows whose keys are not there yet, inside a transaction."""
-        hashed = [(_row_hash(table, row), *row) for row in rows]
         with _translated(self.path):
+            hashed = [(_row_hash(table, row), *row) for row in rows]
             self._connection.executemany(_insert_sql(table), hashed)
         self._count(table, len(hashed), (row[0] for row in hashed))
 
@@ -313,16 +312,18 @@ def _insert_sql(table: Table) -> str:
     return f"INSERT INTO {table.name} (hash, {', '.join(table.columns)}) VALUES (?, {marks})"  # noqa: S608 - names are ours
 
 
-def _bytes_as_json(value: bytes) -> dict[str, str]:
-    return {"bytes": value.hex()}
-
-
-# JSON tells 1, 1.0 and "1" apart and stays the same from one Python to the next, which repr() does not.
-_encode: Callable[[Any], str] = json.JSONEncoder(default=_bytes_as_json, separators=(",", ":")).encode
-
-
 def _row_hash(table: Table, row: Row) -> bytes:
-    return blake2b(_encode((table.name, *row)).encode(), digest_size=16).digest()
+    digest = blake2b(table.name.encode(), digest_size=16)
+    for value in row:
+        if isinstance(value, str):
+            kind, data = b"s", value.encode()
+        elif isinstance(value, bytes):
+            kind, data = b"b", value
+        else:
+            kind, data = b"n", repr(value).encode()  # a number or None; tells 1 and 1.0 apart
+        digest.update(b"%b%d:" % (kind, len(data)))
+        digest.update(data)
+    return digest.digest()
 
 
 def _sum(hashes: Iterable[bytes]) -> int:
@@ -342,6 +343,9 @@ _UNREADABLE = {sqlite3.SQLITE_IOERR, sqlite3.SQLITE_CANTOPEN, sqlite3.SQLITE_REA
 def _translated(path: Path) -> Iterator[None]:
     try:
         yield
+    except UnicodeEncodeError as error:
+        problem = f"{error.object[:80]!r} has half a character (a lone surrogate) at {error.start}"
+        raise InputError(problem, "mend its encoding") from error
     except sqlite3.ProgrammingError as error:
         raise StoreError(f"{path.parent}: {str(error).rstrip('.')}", "open the workspace again") from error
     except sqlite3.Error as error:

@@ -271,6 +271,7 @@ class Store:
         if reply is None and not error:
             raise ValueError("an attempt without a reply needs an error that says why")
         usage = Usage() if reply is None else reply.usage
+        error = error.encode(errors="backslashreplace").decode()  # whatever a server says, the ledger takes it
         with self._database.transaction(durable=True) as database:
             row = database.row(schema.ATTEMPTS, attempt)
             if row is None or row[4] != "open":
