@@ -37,7 +37,7 @@ class _Text(HTMLParser):
             self._in_title = not self.title
         elif tag in _UNREAD:
             self._unread.append(tag)
-        elif tag not in _INLINE:
+        elif tag not in _INLINE and not self._unread:
             self.paragraphs.append([])
 
     def handle_startendtag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
@@ -49,7 +49,7 @@ class _Text(HTMLParser):
             self._in_title = False
         elif tag in self._unread:
             del self._unread[self._unread.index(tag) :]
-        elif tag not in _INLINE:
+        elif tag not in _INLINE and not self._unread:
             self.paragraphs.append([])
 
     def handle_data(self, data: str) -> None:

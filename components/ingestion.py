@@ -30,7 +30,7 @@ OnError = Literal["stop", "skip"]
 
 _READABLE = (".txt", ".md", ".html", ".htm", ".pdf", ".docx", *sorted(RECORD_FILES))
 _WORKSPACE_FILE = "ragloom.sqlite"  # a folder with it holds our own files
-_WORD_LIMIT = 500_000_000  # bytes of unpacked XML; a few kilobytes of zip can hold a thousand times as much
+_WORD_LIMIT = 200_000_000  # bytes of unpacked XML; a few kilobytes of zip can hold a thousand times as much
 _BROKEN_TEXT = re.compile("[\0\ud800-\udfff]")
 
 

@@ -192,7 +192,7 @@ def _read_jsonl(path: Path) -> Iterator[Record | InputError]:
                 line = _decode(data, place, offset)
                 line = line.removeprefix("\ufeff") if number == 1 else line
                 if line.strip():
-                    yield _object(_parse(line, place), place)
+                    yield _object(_parse(line.rstrip(), place), place)
             except InputError as error:
                 yield error
             offset += len(data)

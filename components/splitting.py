@@ -76,7 +76,7 @@ class WholePassages:
         overlap_tokens: as in SentenceSplitting.
     """
 
-    max_tokens: int = 256
+    max_tokens: int = 512
     overlap_tokens: int = 32
 
     def __post_init__(self) -> None:
@@ -114,7 +114,8 @@ def _blocks(text: str) -> Iterator[tuple[int, str]]:
         end = next((end for end in ends if end > start), start + _BLOCK)
         yield start, text[start:end]
         start = end
-    yield start, text[start:]
+    if start < len(text):
+        yield start, text[start:]
 
 
 def _placed(text: str, pieces: list[str]) -> Iterator[tuple[int, str]]:
