@@ -48,40 +48,40 @@ class Tokenizer:
 
     def __call__(self, text: str, /) -> list[str]:
         """The tokens of a text; none where it has no word that is kept."""
-        words = _words(text)
-        if self.stop_words:
-            words = [word for word in words if word not in STOP_WORDS]
-        return self._stems(words) if self.stem else words
+        return self._stems(self._without_stop_words(_words(text)))
 
     def numbered(self, texts: Iterable[str]) -> tuple[list[list[int]], dict[str, int]]:
         """The tokens of each text as numbers, and the number of each token, counted from 0 as they turn up.
 
-        Each different word is looked at once, so that it takes half the time of calling the tokenizer on each text.
+        Quicker than calling the tokenizer on each text: each different word is stemmed once.
         """
-        numbers = _Numbers(self)
-        return [
-            [number for word in _words(text) if (number := numbers[word]) >= 0] for text in texts
-        ], numbers.of_tokens
+        places = _Places()
+        placed = [[places[word] for word in _words(text)] for text in texts]
+        kept = self._without_stop_words(list(places))
+        vocabulary: dict[str, int] = {}
+        numbers = dict.fromkeys(places, -1)  # -1 for a word that is left out
+        for word, token in zip(kept, self._stems(kept), strict=True):
+            numbers[word] = vocabulary.setdefault(token, len(vocabulary))
+        number_at = list(numbers.values())
+        return [[number for place in text if (number := number_at[place]) >= 0] for text in placed], vocabulary
+
+    def _without_stop_words(self, words: list[str]) -> list[str]:
+        return [word for word in words if word not in STOP_WORDS] if self.stop_words else words
 
     def _stems(self, words: list[str]) -> list[str]:
+        if not self.stem:
+            return words
         with _stemming:
             stems: list[str] = _stemmer().stemWords(words)
         return stems
 
 
-class _Numbers(dict[str, int]):
-    """The number of each word's token; -1 for a word that is left out."""
-
-    def __init__(self, tokenizer: Tokenizer) -> None:
-        super().__init__()
-        self._tokenizer = tokenizer
-        self.of_tokens: dict[str, int] = {}
+class _Places(dict[str, int]):
+    """Words in the order in which they are first asked for, and their places in it."""
 
     def __missing__(self, word: str) -> int:
-        tokens = self._tokenizer(word)
-        number = self.of_tokens.setdefault(tokens[0], len(self.of_tokens)) if tokens else -1
-        self[word] = number
-        return number
+        place = self[word] = len(self)
+        return place
 
 
 class _Stemmer(Protocol):
@@ -96,5 +96,5 @@ def _words(text: str) -> list[str]:
 def _stemmer() -> _Stemmer:
     from Stemmer import Stemmer  # type: ignore[import-not-found]  # compiled, without stubs
 
-    stemmer: _Stemmer = Stemmer("english")
+    stemmer: _Stemmer = Stemmer("english", 0)  # its own cache is slower than stemming
     return stemmer
