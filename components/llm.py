@@ -47,10 +47,14 @@ class IdentifiedLLM(LLM, Protocol):
 
 def request_key(messages: Sequence[Message], options: Options) -> str:
     """What a request is known by: the messages, and every option that can change the reply."""
-    said: dict[str, Any] = {name: value for name, value in options.items() if name != "on_text"}
-    said["extra"] = {name: value for name, value in options.get("extra", {}).items() if name not in _SAME_REPLY}
     turns = [[message["role"], message["content"]] for message in messages]
-    return content_id(json.dumps(turns), json.dumps(said, sort_keys=True, default=list))
+    return content_id(json.dumps(turns), _said(options))
+
+
+def _said(options: Options) -> str:
+    said: dict[str, Any] = {name: value for name, value in options.items() if name not in {"on_text", "extra"}}
+    said |= {f"extra.{name}": value for name, value in options.get("extra", {}).items() if name not in _SAME_REPLY}
+    return json.dumps(said, sort_keys=True, default=list) if said else ""
 
 
 @contextmanager
@@ -114,8 +118,8 @@ class OpenAILLM:
 
     @property
     def identity(self) -> str:
-        """Endpoint, model and API."""
-        return f"{checked_url(self.base_url)} {self.model} {self.api}"
+        """Endpoint, model, API and defaults."""
+        return f"{checked_url(self.base_url)} {self.model} {self.api} {_said(self.defaults)}".rstrip()
 
     def __call__(self, messages: Sequence[Message], /, **options: Unpack[Options]) -> Reply:
         """The model's reply.

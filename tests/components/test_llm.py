@@ -250,6 +250,13 @@ def test_what_can_change_the_reply_is_asked_anew(store: Store, other: Options):
     assert scripted.calls == 2
 
 
+def test_a_models_defaults_can_change_the_reply_too(store: Store):
+    with ScriptedEndpoint() as endpoint:
+        for defaults in ({"max_tokens": 1}, {"max_tokens": 2}, {"max_tokens": 2, "extra": {"cache_prompt": True}}):
+            Cached(OpenAILLM("scripted", endpoint.base_url, defaults=defaults), store)(HELLO)
+    assert endpoint.count == 2
+
+
 def test_models_do_not_share_replies(store: Store):
     for identity in ("one", "two"):
         assert Cached(ScriptedLLM([identity], identity=identity), store)(HELLO).text == identity

@@ -170,6 +170,8 @@ class ScriptedEndpoint:
                 self._connections.discard(connection)
 
     def _serve_one(self, connection: socket.socket, lines: Any) -> bool:
+        if not lines.peek(1)[:1].isupper():
+            return False  # closed, or no HTTP: the beginning of TLS
         head = lines.readline(65536).decode("latin-1").split()
         if len(head) != 3:
             return False
@@ -539,7 +541,7 @@ def _huge(endpoint: ScriptedEndpoint, request: Request, megabytes: str) -> bool:
 
 def _gzip_bomb(endpoint: ScriptedEndpoint, request: Request, megabytes: str) -> bool:
     data = json.dumps(endpoint.completion(request, "x" * (int(megabytes or 190) << 20))).encode()
-    return _send(request.connection, 200, gzip.compress(data, 1), Content_Encoding="gzip")
+    return _send(request.connection, 200, gzip.compress(data), Content_Encoding="gzip")
 
 
 def _redirect(_: ScriptedEndpoint, request: Request, port: str) -> bool:
