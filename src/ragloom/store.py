@@ -93,7 +93,6 @@ class Store:
         self._derived = DerivedFiles(folder / "derived", database, writable=writable)
         self._lease = lease
         self._pid = os.getpid()
-        self._corpus_id: str | None = None
 
     # ---- Opening and closing
 
@@ -170,7 +169,6 @@ class Store:
                 database.replace(schema.DOCUMENTS, schema.document_row(document, origin, splitting, len(rows)))
                 database.delete(schema.CHUNKS, document.source)
                 database.insert(schema.CHUNKS, rows)
-        self._corpus_id = None
 
     def remove_documents(self, sources: Iterable[str]) -> int:
         """Remove documents and their chunks, and return how many documents were there to remove."""
@@ -179,7 +177,6 @@ class Store:
             for source in sources:
                 database.delete(schema.CHUNKS, source)
                 removed += database.delete(schema.DOCUMENTS, source)
-        self._corpus_id = None
         return removed
 
     def documents(self) -> Iterator[Document]:
@@ -203,10 +200,7 @@ class Store:
 
     def corpus_id(self) -> str:
         """A fingerprint of all chunks in their order: equal chunks give equal ids, any change gives another."""
-        if self._corpus_id is None:
-            hashes = self._database.row_hashes(schema.CHUNKS)
-            self._corpus_id = blake2b(b"".join(hashes), digest_size=16).hexdigest()
-        return self._corpus_id
+        return blake2b(b"".join(self._database.row_hashes(schema.CHUNKS)), digest_size=16).hexdigest()
 
     # ---- Vectors
 
