@@ -21,8 +21,8 @@ class Dense:
         chunks: what is searched.
         vectors: (n, d), one of length 1 for each chunk, by the embedder's model.
         embedder: for queries.
-        exact_up_to: so many chunks are all compared with the query. With more, an HNSW graph leads to the nearest
-            ones: queries take a hundredth of the time and miss a few of the best, and building takes minutes.
+        exact_up_to: so many different vectors are all compared with the query. With more, an HNSW graph leads to the
+            nearest ones, which is faster but misses some, and takes minutes to build.
     """
 
     def __init__(
