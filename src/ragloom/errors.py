@@ -92,6 +92,6 @@ class BadReply(LLMError):
 
 
 class BudgetExceeded(RagloomError):
-    """A run's budget does not cover the next call. Nothing was spent on that call."""
+    """A run's budget does not cover the next call, which was not made; or its seconds were over during a call."""
 
     exit_code = 75
