@@ -261,9 +261,9 @@ def _retrieval_values(
     """The metrics of rankings of gold passages, of which each question has so many."""
     import ir_measures
 
-    names = {ir_measures.parse_measure(f"R@{k}"): f"recall@{k}" for k in ks}
-    names |= {ir_measures.parse_measure(f"nDCG@{k}"): f"ndcg@{k}" for k in ks}
-    names |= {ir_measures.parse_measure(f"RR@{max(ks)}"): f"mrr@{max(ks)}"}
+    names = {ir_measures.R @ k: f"recall@{k}" for k in ks}
+    names |= {ir_measures.nDCG @ k: f"ndcg@{k}" for k in ks}
+    names |= {ir_measures.RR @ max(ks): f"mrr@{max(ks)}"}
     values: dict[str, NDArray[np.float64]] = {name: np.zeros(len(rankings)) for name in names.values()}
     relevant = [
         ir_measures.Qrel(str(query), f"gold {passage}", 1)
