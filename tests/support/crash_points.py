@@ -105,6 +105,7 @@ def aftermath(folder: Path, acknowledged: int) -> list[str]:
 
 
 def main(folder: str, every: str = "1") -> None:
+    scenario(Path(folder, "warm"), os.getpid)  # a late import calls the operating system too, but once only
     counter = CallCounter()
     sys.setprofile(counter)
     scenario(Path(folder, "counted"), os.getpid)
