@@ -1,0 +1,152 @@
+"""`ragloom flow`: run a flow now, or stay and run it on a schedule."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import logging
+from collections.abc import Callable, Iterable
+from pathlib import Path
+from typing import Any
+
+from prefect import Flow
+from prefect.client.orchestration import get_client
+from prefect.client.schemas.schedules import CronSchedule
+from prefect.settings import PREFECT_API_URL
+from prefect.types.entrypoint import EntrypointType
+
+from ragloom.components.datasets import read_questions
+from ragloom.components.ingestion import find_files
+from ragloom.errors import ConfigError, RagloomError
+from ragloom.flows.batch_qa import batch_qa
+from ragloom.flows.evaluate import evaluate
+from ragloom.flows.index_corpus import index_corpus
+from ragloom.pipelines.report import Table
+from ragloom.pipelines.settings import Settings
+
+SOME_FAILED = 1
+_Result = dict[str, Any]
+
+
+def run_flow(args: argparse.Namespace, settings: Settings) -> int:
+    """Run the flow that the command line names, or with `--cron` serve it until interrupted; gives the exit code.
+
+    What can be wrong is looked for before Prefect is started, which takes a while.
+
+    Raises:
+        ConfigError: paths or a schedule that cannot work, or a schedule without a server.
+        InputError: a file that is missing or cannot be read.
+        RagloomError: Prefect's server does not answer; or what ended the flow.
+    """
+    flow, parameters, summary = _FLOWS[args.name](args)
+    parameters["settings"] = settings.model_dump(mode="json")
+    if not args.debug:
+        for name in ("prefect.flow_runs", "prefect.task_runs"):
+            logging.getLogger(name).addFilter(_without_traceback)
+    if args.cron is not None:
+        return _serve(flow, args.cron, parameters)
+    _require_server()
+    result = flow(**parameters)
+    print(json.dumps(result, ensure_ascii=False, indent=2) if args.json else summary(result, args))  # noqa: T201
+    return SOME_FAILED if result.get("failed") or result.get("skipped") else 0
+
+
+# ---- The flows' parameters and results
+
+
+def _index(args: argparse.Namespace) -> tuple[Flow[..., _Result], _Result, Callable[..., str]]:
+    if not args.paths:
+        raise ConfigError("nothing to index", "name files, folders or globs: ragloom flow index PATH...")
+    for path in args.paths:
+        find_files(path)
+    return index_corpus, {"inputs": args.paths}, _index_summary
+
+
+def _index_summary(result: _Result, args: argparse.Namespace) -> str:
+    counts = ", ".join(f"{result[name]} {name}" for name in ("added", "changed", "removed", "unchanged"))
+    return f"{result['chunks']} chunks. Documents: {counts}, {len(result['skipped'])} skipped"
+
+
+def _batch(args: argparse.Namespace) -> tuple[Flow[..., _Result], _Result, Callable[..., str]]:
+    if len(args.paths) != 1:
+        raise ConfigError(
+            f"a batch takes one file of questions, got {len(args.paths)}", "ragloom flow batch questions.jsonl"
+        )
+    _read(args.paths)
+    files = {name: str(path) for name, path in (("out", args.out), ("report", args.report)) if path is not None}
+    return batch_qa, {"questions": args.paths[0], **files}, _batch_summary
+
+
+def _batch_summary(result: _Result, args: argparse.Namespace) -> str:
+    usage = result["usage"]
+    cost = "price unknown" if usage["cost"] is None else f"${usage['cost']:.4f}"
+    tokens = usage["prompt_tokens"] + usage["completion_tokens"]
+    counts = (
+        f"run {result['run_id']}: {result['done']} answered ({result['answered']} now), {result['failed']} failed, "
+        f"{result['pending']} pending; {usage['calls']} calls and {usage['cache_hits']} kept replies, {tokens} tokens, "
+        f"{cost} in {result['seconds']:.1f} s"
+    )
+    files = (f"{name}: {path}" for name, path in (("answers", args.out), ("report", args.report)) if path is not None)
+    return "\n".join([counts, *files])
+
+
+def _evaluate(args: argparse.Namespace) -> tuple[Flow[..., _Result], _Result, Callable[..., str]]:
+    _read(args.paths)
+    return evaluate, {"questions": args.paths}, _evaluate_summary
+
+
+def _evaluate_summary(result: _Result, args: argparse.Namespace) -> str:
+    return Table(result["columns"], result["rows"], result["notes"]).markdown()
+
+
+_FLOWS = {"index": _index, "batch": _batch, "evaluate": _evaluate}
+
+
+def _read(files: Iterable[str]) -> None:
+    for file in files:
+        read_questions(Path(file))
+
+
+# ---- Prefect
+
+
+def _serve(flow: Flow[..., _Result], cron: str, parameters: _Result) -> int:
+    try:
+        CronSchedule(cron=cron)
+    except ValueError:
+        raise ConfigError(
+            f"--cron {cron!r} is no schedule", 'five fields: minute hour day month weekday, e.g. "0 3 * * *" (UTC)'
+        ) from None
+    if not PREFECT_API_URL.value():
+        raise ConfigError(
+            "a schedule needs a Prefect server that stays",
+            "start one with `prefect server start` and set PREFECT_API_URL=http://127.0.0.1:4200/api",
+        )
+    _require_server()
+    # One run at a time: a second would wait for the workspace in vain.
+    flow.serve(name="ragloom", cron=cron, parameters=parameters, limit=1, entrypoint_type=EntrypointType.MODULE_PATH)
+    return 0
+
+
+def _require_server() -> None:
+    """Start the embedded server, or see that the one at PREFECT_API_URL answers."""
+    url = PREFECT_API_URL.value()
+    try:
+        with get_client(sync_client=True) as client:
+            problem = client.api_healthcheck()
+    except (RuntimeError, ValueError) as error:  # the embedded server did not come up, or is switched off
+        problem = error
+    if problem is None:
+        return
+    if url:
+        remedy = "start it with `prefect server start`, or unset PREFECT_API_URL to use the embedded server"
+        raise RagloomError(f"Prefect's server at {url} does not answer: {problem}", remedy) from None
+    remedy = "raise PREFECT_SERVER_EPHEMERAL_STARTUP_TIMEOUT_SECONDS, or use `ragloom batch`, which needs no server"
+    raise RagloomError(f"Prefect's embedded server did not start: {problem}", remedy) from None
+
+
+def _without_traceback(record: logging.LogRecord) -> bool:
+    """Let our own errors be logged as the sentences they are."""
+    if record.exc_info and isinstance(record.exc_info[1], RagloomError):
+        record.exc_info = None
+    return True

@@ -1,0 +1,44 @@
+"""What the flows have in common: the kind of task they are made of, and how they show a table."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, ParamSpec, TypeVar
+
+from prefect import Task, task
+from prefect.artifacts import create_table_artifact
+from prefect.cache_policies import NO_CACHE
+from prefect.client.schemas.objects import State, TaskRun
+
+from ragloom.errors import RagloomError
+from ragloom.pipelines.report import Table
+
+P = ParamSpec("P")
+R = TypeVar("R")
+
+
+def step(work: Callable[P, R]) -> Task[P, R]:
+    """A task that is tried once more when it dies, and of which Prefect keeps nothing.
+
+    What is done stands in the workspace. Prefect would read a stored result with whatever serialiser its file names,
+    pickle included.
+    """
+    as_task = task(
+        retries=1,
+        retry_delay_seconds=5,
+        retry_condition_fn=_may_pass,
+        persist_result=False,
+        cache_policy=NO_CACHE,
+    )
+    return as_task(work)
+
+
+def _may_pass(_: Task[..., Any], __: TaskRun, state: State[Any]) -> bool:
+    """Whether a second try may end otherwise than the first."""
+    return not isinstance(state.data, RagloomError) or state.data.retryable
+
+
+def show_table(key: str, table: Table) -> None:
+    """Write the table as an artifact of the flow run."""
+    rows = [dict(zip(table.columns, row, strict=True)) for row in table.rows]
+    create_table_artifact(rows, key=key, description="\n\n".join(table.notes))

@@ -1,0 +1,132 @@
+import json
+import re
+from pathlib import Path
+from uuid import UUID
+
+import pytest
+from prefect import State
+from prefect.client.orchestration import get_client
+from prefect.client.schemas.filters import ArtifactFilter, ArtifactFilterFlowRunId
+from prefect.client.schemas.objects import Artifact
+from scripted_endpoint import ScriptedEndpoint
+
+from ragloom.errors import RequestRefused
+from ragloom.flows.batch_qa import BatchStopped, batch_qa
+from ragloom.pipelines.batch import answer_file
+from ragloom.pipelines.settings import Settings
+from ragloom.store import Store
+
+pytestmark = pytest.mark.usefixtures("prefect_server")
+
+
+def many(folder: Path, count: int) -> str:
+    file = folder / "many.jsonl"
+    lines = [json.dumps({"id": f"q{number}", "question": f"What is {number}?"}) for number in range(count)]
+    file.write_text("\n".join(lines), encoding="utf-8")
+    return str(file)
+
+
+def run_id_of(state: State) -> UUID:
+    assert state.state_details.flow_run_id is not None
+    return state.state_details.flow_run_id
+
+
+def artifacts_of(state: State) -> dict[str | None, Artifact]:
+    with get_client(sync_client=True) as client:
+        found = client.read_artifacts(
+            artifact_filter=ArtifactFilter(flow_run_id=ArtifactFilterFlowRunId(any_=[run_id_of(state)]))
+        )
+    return {artifact.key: artifact for artifact in found}
+
+
+def test_a_flow_answers_as_the_plain_batch_does(tmp_path: Path, settings: Settings, questions: Path):
+    elsewhere = settings.model_copy(update={"workspace": tmp_path / "elsewhere"})
+    plain = answer_file(elsewhere, questions, tmp_path / "plain.jsonl", progress=False)
+    result = batch_qa(str(questions), settings, out=str(tmp_path / "flow.jsonl"))
+    assert (result["run_id"], result["answered"], result["done"]) == (plain.run_id, 3, 3)
+    by_flow, by_batch = (
+        [re.sub(r'"seconds": [\d.e-]+', "", line) for line in (tmp_path / name).read_text("utf-8").splitlines()]
+        for name in ("flow.jsonl", "plain.jsonl")
+    )
+    assert by_flow == by_batch
+    assert "Paris" in by_flow[0]
+
+
+def test_a_flow_after_a_batch_asks_nothing(settings: Settings, endpoint: ScriptedEndpoint, questions: Path):
+    plain = answer_file(settings, questions, progress=False)
+    asked = endpoint.count
+    result = batch_qa(str(questions), settings)
+    assert endpoint.count == asked
+    assert (result["run_id"], result["answered"], result["done"]) == (plain.run_id, 0, 3)
+
+
+def test_quality_and_the_report_are_artifacts(tmp_path: Path, settings: Settings, questions: Path):
+    state = batch_qa(str(questions), settings, report=str(tmp_path / "report.md"), return_state=True)
+    artifacts = artifacts_of(state)
+    (row,) = json.loads(str(artifacts["batch-qa-quality"].data))
+    assert row["answered/abstained/failed"] == "3/0/0"
+    assert row["EM"].startswith("1.000")
+    assert row["calls"] == "3"
+    report = (tmp_path / "report.md").read_text(encoding="utf-8")
+    assert artifacts["batch-qa-report"].data == report
+    assert "What is the capital of Italy?" in report
+
+
+def test_a_slice_is_a_task(
+    tmp_path: Path, settings: Settings, endpoint: ScriptedEndpoint, caplog: pytest.LogCaptureFixture
+):
+    assert batch_qa(many(tmp_path, 31), settings, slice_size=12)["answered"] == 31
+    assert endpoint.count == 31
+    slices = [record.getMessage() for record in caplog.records if record.getMessage().startswith("slice ")]
+    assert slices == [f"slice {number} of 3: {size} answered" for number, size in ((1, 10), (2, 10), (3, 11))]
+    assert [record.name for record in caplog.records].count("prefect.task_runs") == 3
+
+
+def test_what_prefect_keeps_of_a_flow_is_json_without_secrets(
+    settings: Settings, questions: Path, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setenv(settings.api_key_env, "canary-5f2c")
+    state = batch_qa(str(questions), settings, return_state=True)
+    with get_client(sync_client=True) as client:
+        run = client.read_flow_run(run_id_of(state))
+    assert run.parameters["questions"] == str(questions)
+    assert run.parameters["settings"] == settings.model_dump(mode="json")
+    assert "canary" not in run.model_dump_json()
+
+
+def test_a_spent_budget_ends_the_flow_after_its_artifacts(tmp_path: Path, settings: Settings):
+    tight = settings.model_copy(update={"max_calls": 4})
+    file, out = many(tmp_path, 12), tmp_path / "answers.jsonl"
+    state = batch_qa(file, tight, out=str(out), return_state=True)
+    assert state.is_failed()
+    assert "4 answered, 0 failed, 8 pending: the run's budget of 4 calls" in str(state.message)
+    assert {"batch-qa-quality", "batch-qa-report"} <= set(artifacts_of(state))
+    assert out.read_text(encoding="utf-8").count('"done"') == 4
+    assert batch_qa(file, settings)["done"] == 12
+
+
+def test_a_budget_in_seconds_holds_for_all_slices_together(
+    tmp_path: Path, settings: Settings, endpoint: ScriptedEndpoint
+):
+    endpoint.delay_s = 0.15
+    brief = settings.model_copy(update={"max_seconds": 1.5})
+    with pytest.raises(BatchStopped, match=r"pending: the run's .*seconds"):
+        batch_qa(many(tmp_path, 40), brief, slice_size=10)
+
+
+def test_a_slice_that_dies_is_tried_once_more(settings: Settings, endpoint: ScriptedEndpoint, questions: Path):
+    endpoint.script = ["500"] * 9  # three questions, three tries each: the first try of the task gets no answer
+    assert batch_qa(str(questions), settings)["done"] == 3
+    assert endpoint.count == 12
+
+
+def test_a_refusing_model_ends_the_flow_without_a_second_try(
+    settings: Settings, endpoint: ScriptedEndpoint, questions: Path
+):
+    endpoint.key = "another"
+    with pytest.raises(RequestRefused, match="key"):
+        batch_qa(str(questions), settings)
+    assert endpoint.count == 3
+    with Store.open(settings.workspace, write=False) as store:
+        (run,) = store.runs()
+        assert run.counts["pending"] == 3

@@ -1,0 +1,91 @@
+import json
+from pathlib import Path
+
+import pytest
+from prefect.settings import PREFECT_API_URL, temporary_settings
+
+from ragloom.__main__ import main
+from ragloom.pipelines.settings import Settings
+
+NOWHERE = "http://127.0.0.1:9/api"  # the discard port: nobody listens
+
+
+def flow(*arguments: object, settings: Settings) -> int:
+    options = [
+        *("--workspace", settings.workspace),
+        *("--pipeline", settings.pipeline),
+        *("--model", settings.model),
+        *("--base-url", settings.base_url),
+        *("--embedder", settings.embedder),
+        *("--embedding-base-url", settings.embedding_base_url),
+    ]
+    return main(["flow", *(str(argument) for argument in (*arguments, *options))])
+
+
+@pytest.mark.usefixtures("prefect_server")
+def test_the_command_line_indexes_answers_and_evaluates(
+    tmp_path: Path, settings: Settings, corpus: Path, questions: Path, capsys: pytest.CaptureFixture[str]
+):
+    out, report = tmp_path / "answers.jsonl", tmp_path / "report.md"
+    single = settings.model_copy(update={"pipeline": "single"})
+    assert flow("index", corpus, settings=single) == 0
+    assert "3 chunks. Documents: 3 added" in capsys.readouterr().out
+    assert flow("batch", questions, "--out", out, "--report", report, settings=single) == 0
+    said = capsys.readouterr().out
+    assert "3 answered (3 now), 0 failed, 0 pending; 3 calls" in said
+    assert said.endswith(f"answers: {out}\nreport: {report}\n")
+    assert out.is_file()
+    assert report.is_file()
+    assert flow("evaluate", settings=single) == 0
+    assert "| run | pipeline |" in capsys.readouterr().out
+
+
+@pytest.mark.usefixtures("prefect_server")
+def test_json_is_the_only_thing_on_standard_output(
+    settings: Settings, questions: Path, capsys: pytest.CaptureFixture[str]
+):
+    assert flow("batch", questions, "--json", settings=settings) == 0
+    assert json.loads(capsys.readouterr().out)["done"] == 3
+
+
+@pytest.mark.usefixtures("prefect_server")
+def test_a_stopped_batch_is_said_in_a_line_without_traceback(
+    settings: Settings, questions: Path, capsys: pytest.CaptureFixture[str]
+):
+    assert flow("batch", questions, "--max-calls", 1, settings=settings) == 75
+    captured = capsys.readouterr()
+    assert "1 answered, 0 failed, 2 pending: the run's budget of 1 calls" in captured.err
+    assert "run the flow again" in captured.err
+    assert "Traceback" not in captured.err + captured.out
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code", "problem"),
+    [
+        (["index"], 2, "nothing to index"),
+        (["index", "no/such/folder"], 65, "no/such/folder"),
+        (["batch"], 2, "one file of questions, got 0"),
+        (["batch", "a.jsonl", "b.jsonl"], 2, "one file of questions, got 2"),
+        (["batch", "missing.jsonl"], 65, "missing.jsonl"),
+        (["evaluate", "missing.jsonl"], 65, "missing.jsonl"),
+        (["evaluate", "--cron", "every night"], 2, "--cron 'every night' is no schedule"),
+        (["evaluate", "--cron", "0 3 * * *"], 2, "PREFECT_API_URL"),
+    ],
+)
+def test_what_cannot_work_is_said_before_a_server_is_started(
+    arguments: list[str], code: int, problem: str, settings: Settings, capsys: pytest.CaptureFixture[str]
+):
+    with temporary_settings({PREFECT_API_URL: None}):
+        assert flow(*arguments, settings=settings) == code
+    assert problem in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("schedule", [[], ["--cron", "0 3 * * *"]])
+def test_a_server_that_does_not_answer_is_named(
+    schedule: list[str], settings: Settings, capsys: pytest.CaptureFixture[str]
+):
+    with temporary_settings({PREFECT_API_URL: NOWHERE}):
+        assert flow("evaluate", *schedule, settings=settings) == 1
+    captured = capsys.readouterr()
+    assert f"Prefect's server at {NOWHERE} does not answer" in captured.err
+    assert "prefect server start" in captured.err
