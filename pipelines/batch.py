@@ -30,8 +30,18 @@ from ragloom.types import Pipeline, Usage, content_id
 
 FAILURES_IN_A_ROW = 5  # then the model is what fails, not the questions
 
-# Settings that decide how a run is carried out, not what it answers: changing them resumes the same run.
-_CARRYING_OUT = {"workspace", "workers", "deadline_s", "max_total_tokens", "max_calls", "max_cost", "max_seconds"}
+# Settings that decide how a run is carried out, not what it answers: changing them resumes the same run. That of the
+# corpus shows in the corpus.
+_CARRYING_OUT = {
+    "workspace",
+    "chunk_tokens",
+    "workers",
+    "deadline_s",
+    "max_total_tokens",
+    "max_calls",
+    "max_cost",
+    "max_seconds",
+}
 
 
 @dataclass(frozen=True, slots=True)

@@ -26,6 +26,7 @@ class Settings(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True, protected_namespaces=())
 
     workspace: Path = Field(default=Path("workspace"), description="folder of the index, the caches and the answers")
+    chunk_tokens: int = Field(default=512, ge=64, description="longer documents are split, in tokens")
     pipeline: Literal["closed-book", "single", "hybrid"] = Field(
         default="hybrid", description="how questions are answered"
     )

@@ -70,7 +70,7 @@ def _index(args: argparse.Namespace) -> int:
         raise ConfigError("nothing to index", "name files, folders or globs, or sources to --remove")
     with Store.open(settings.workspace) as store:
         removed = remove_sources(args.remove, store) if args.remove else 0
-        report = index_corpus(args.inputs, store, splitter=WholePassages(args.chunk_tokens), on_error=args.on_error)
+        report = index_corpus(args.inputs, store, splitter=WholePassages(settings.chunk_tokens), on_error=args.on_error)
         open_bm25(store)
         if not args.no_dense:
             open_dense(store, open_embedder(settings))

@@ -11,6 +11,7 @@ from ragloom.pipelines.settings import Settings
 
 _SETTINGS_OF = {  # which settings a command takes, by the heading of its --help
     "where": ("workspace",),
+    "documents": ("chunk_tokens",),
     "pipeline": ("pipeline", "retriever", "k", "mode", "prompt", "context_tokens"),
     "model": ("model", "base_url", "api", "api_key_env", "max_tokens", "seed", "deadline_s"),
     "embedder": ("embedder", "embedding_base_url"),
@@ -91,12 +92,9 @@ def _add_index(commands: _Commands) -> None:
     parser.add_argument(
         "--on-error", choices=("stop", "skip"), default="stop", help="at a document that cannot be read"
     )
-    parser.add_argument(
-        "--chunk-tokens", type=int, default=256, metavar="N", help="longer documents are split (default: 256)"
-    )
     parser.add_argument("--no-dense", action="store_true", help="no embeddings: only BM25 retrieval")
     parser.add_argument("--remove", nargs="+", default=[], metavar="SOURCE", help="take documents out by their source")
-    _add_settings(parser, "where", "embedder")
+    _add_settings(parser, "where", "documents", "embedder")
 
 
 def _add_ask(commands: _Commands) -> None:
@@ -122,7 +120,7 @@ def _add_batch(commands: _Commands) -> None:
     )
     parser.add_argument("--sample", type=int, default=10, metavar="N", help="questions in the sample (default: 10)")
     parser.add_argument("--retry-failed", action="store_true", help="try failed questions again")
-    _add_settings(parser, *_SETTINGS_OF)
+    _add_settings(parser, "where", "pipeline", "model", "embedder", "batch", "budget")
 
 
 def _add_eval(commands: _Commands) -> None:
