@@ -20,6 +20,7 @@ COMMAND_LINE = {"__init__", "__main__", "arguments"}
 HOMES = {
     "bm25s": {"components.bm25"},
     "faiss": {"components.dense"},
+    "gguf": {"components.requantise"},
     "httpcore": {"components.transport"},
     "httpcore2": {"components.transport"},
     "httpx": {"components.transport"},
@@ -35,7 +36,8 @@ HOMES = {
     "rank_bm25": {"components.bm25"},
     "scipy": {"pipelines.evaluation"},
     "Stemmer": {"components.tokenizing"},
-    "tqdm": {"pipelines"},
+    "tqdm": {"components.local_models", "components.pinned_wheels", "pipelines"},
+    "xllamacpp": {"components.local_server"},
 }
 EVERYWHERE = {"numpy", "ragloom"} | sys.stdlib_module_names
 
