@@ -276,8 +276,9 @@ def _print_answer(answer: Answer, store: Store, *, streamed: bool, trace: bool) 
         _say(f"    {shown}")
     _say(f"\n{_usage(answer.run.usage)} in {answer.run.seconds:.2f} s")
     if trace:
+        depths: list[int] = []
         for step in answer.run.spans:
-            depth = 0 if step.parent < 0 else 1
+            depths.append(depth := 0 if step.parent < 0 else depths[step.parent] + 1)
             _say(f"{'  ' * depth}{step.seconds * 1000:9.1f} ms  {step.name}  {json.dumps(dict(step.attributes))}")
 
 
