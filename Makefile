@@ -17,6 +17,8 @@ demo: $(READY) ## Index the sample corpus, answer its questions with the embedde
 	$(BIN)/ragloom models pull smollm2 minilm
 	$(BIN)/ragloom index docs/sample/corpus --workspace demo
 	$(BIN)/ragloom flow batch docs/sample/questions.jsonl --workspace demo --out demo/answers.jsonl --report demo/report.md
+	@sed -n '/^## Answers/,$$p' demo/report.md
+	@echo "The report, with settings and scores, is demo/report.md"
 
 test: $(READY) ## Run every test.
 	@$(BIN)/python -m pytest
