@@ -13,7 +13,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from ragloom.components.datasets import read_questions
-from ragloom.components.fusion import ReciprocalRankFusion
+from ragloom.components.fusion import ReciprocalRankFusion, WeightedFusion
 from ragloom.components.minilm import LocalEmbedder
 from ragloom.pipelines.evaluation import compare, evaluate_retrieval
 from ragloom.pipelines.indexing import index_corpus, open_bm25, open_dense
@@ -32,7 +32,13 @@ def rows(folder: Path, name: str, embedder: Embedder) -> Iterator[tuple[str, ...
     with Store.open(ROOT / "benchmarks" / "workspaces" / folder.name) as store:
         index_corpus([folder / "corpus.json"], store)
         bm25, dense = open_bm25(store), open_dense(store, embedder)
-        retrievers = {"BM25": bm25, "dense": dense, "fused": ReciprocalRankFusion([bm25, dense])}
+        retrievers = {
+            "BM25, Lucene": bm25,
+            "BM25, Okapi": open_bm25(store, variant="okapi"),
+            "dense, MiniLM": dense,
+            "fused, by rank": ReciprocalRankFusion([bm25, dense]),
+            "fused, by score": WeightedFusion([bm25, dense], [0.5, 0.5]),
+        }
         chunks = store.chunks()
         passages = len({chunk.document_id for chunk in chunks})
         systems = evaluate_retrieval(read_questions(folder / "questions.json"), chunks, retrievers)

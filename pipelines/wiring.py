@@ -6,7 +6,7 @@ from collections.abc import Callable
 from typing import Literal
 
 from ragloom.components.embedding import OpenAIEmbedder
-from ragloom.components.fusion import ReciprocalRankFusion
+from ragloom.components.fusion import WeightedFusion
 from ragloom.components.llm import Cached, IdentifiedLLM, OpenAILLM
 from ragloom.components.reading import Prompt, PromptReader
 from ragloom.errors import ConfigError
@@ -47,11 +47,11 @@ def open_embedder(settings: Settings) -> Embedder:
 
 
 def open_retriever(name: Literal["bm25", "dense", "fused"], settings: Settings, store: Store) -> Retriever:
-    """A retriever over the store's chunks; `fused` joins the two others by reciprocal rank."""
+    """A retriever over the store's chunks; `fused` adds up the scores of both."""
     if name == "bm25":
         return open_bm25(store)
     dense = open_dense(store, open_embedder(settings))
-    return dense if name == "dense" else ReciprocalRankFusion([open_bm25(store), dense])
+    return dense if name == "dense" else WeightedFusion([open_bm25(store), dense], [0.5, 0.5])
 
 
 def open_pipeline(settings: Settings, store: Store, *, on_text: Callable[[str], None] | None = None) -> Pipeline:
