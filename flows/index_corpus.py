@@ -20,22 +20,20 @@ def index_corpus(
     inputs: list[str],
     settings: Settings,
     on_error: Literal["stop", "skip"] = "stop",
-    chunk_tokens: int = 256,
     dense: bool = True,
 ) -> dict[str, Any]:
     """Bring a workspace up to date with its documents; unchanged ones cost nothing.
 
     Args:
         inputs: files, folders and globs.
-        settings: the workspace and the embedder.
+        settings: the workspace, the embedder, and how long a document is kept whole.
         on_error: at a document that cannot be read.
-        chunk_tokens: longer documents are split.
         dense: build the dense index too, which embeds every new chunk.
 
     Returns:
         The `IndexReport` as JSON.
     """
-    report = read_corpus(inputs, settings, on_error, chunk_tokens)
+    report = read_corpus(inputs, settings, on_error)
     build_bm25(settings)
     if dense:
         build_dense(settings)
@@ -50,13 +48,11 @@ def index_corpus(
 
 
 @step
-def read_corpus(
-    inputs: list[str], settings: Settings, on_error: Literal["stop", "skip"], chunk_tokens: int
-) -> indexing.IndexReport:
+def read_corpus(inputs: list[str], settings: Settings, on_error: Literal["stop", "skip"]) -> indexing.IndexReport:
     """Read, split and commit the documents that are new or changed."""
     with Store.open(settings.workspace) as store:
         return indexing.index_corpus(
-            inputs, store, splitter=WholePassages(chunk_tokens), on_error=on_error, progress=False
+            inputs, store, splitter=WholePassages(settings.chunk_tokens), on_error=on_error, progress=False
         )
 
 

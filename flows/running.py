@@ -5,8 +5,12 @@ from __future__ import annotations
 import argparse
 import json
 import logging
-from collections.abc import Callable, Iterable
+import signal
+import sys
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
+from types import FrameType
 from typing import Any
 
 from prefect import Flow
@@ -45,8 +49,9 @@ def run_flow(args: argparse.Namespace, settings: Settings) -> int:
             logging.getLogger(name).addFilter(_without_traceback)
     if args.cron is not None:
         return _serve(flow, args.cron, parameters)
-    _require_server()
-    result = flow(**parameters)
+    with _ended_by_sigterm():
+        _require_server()
+        result = flow(**parameters)
     print(json.dumps(result, ensure_ascii=False, indent=2) if args.json else summary(result, args))  # noqa: T201
     return SOME_FAILED if result.get("failed") or result.get("skipped") else 0
 
@@ -143,6 +148,20 @@ def _require_server() -> None:
         raise RagloomError(f"Prefect's server at {url} does not answer: {problem}", remedy) from None
     remedy = "raise PREFECT_SERVER_EPHEMERAL_STARTUP_TIMEOUT_SECONDS, or use `ragloom batch`, which needs no server"
     raise RagloomError(f"Prefect's embedded server did not start: {problem}", remedy) from None
+
+
+@contextmanager
+def _ended_by_sigterm() -> Iterator[None]:
+    """End as Python ends, which stops the embedded server. Prefect hands the signal on to what was set before it."""
+
+    def end(number: int, _: FrameType | None) -> None:
+        sys.exit(128 + number)
+
+    earlier = signal.signal(signal.SIGTERM, end)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, earlier)
 
 
 def _without_traceback(record: logging.LogRecord) -> bool:

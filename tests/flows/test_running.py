@@ -1,16 +1,23 @@
 import json
+import re
+import socket
+import subprocess
+import sys
+import time
 from pathlib import Path
 
 import pytest
 from prefect.settings import PREFECT_API_URL, temporary_settings
+from scripted_endpoint import ScriptedEndpoint
 
 from ragloom.__main__ import main
+from ragloom.pipelines.batch import answer_file
 from ragloom.pipelines.settings import Settings
 
 NOWHERE = "http://127.0.0.1:9/api"  # the discard port: nobody listens
 
 
-def flow(*arguments: object, settings: Settings) -> int:
+def command(*arguments: object, settings: Settings) -> list[str]:
     options = [
         *("--workspace", settings.workspace),
         *("--pipeline", settings.pipeline),
@@ -19,7 +26,11 @@ def flow(*arguments: object, settings: Settings) -> int:
         *("--embedder", settings.embedder),
         *("--embedding-base-url", settings.embedding_base_url),
     ]
-    return main(["flow", *(str(argument) for argument in (*arguments, *options))])
+    return ["flow", *(str(argument) for argument in (*arguments, *options))]
+
+
+def flow(*arguments: object, settings: Settings) -> int:
+    return main(command(*arguments, settings=settings))
 
 
 @pytest.mark.usefixtures("prefect_server")
@@ -89,3 +100,24 @@ def test_a_server_that_does_not_answer_is_named(
     captured = capsys.readouterr()
     assert f"Prefect's server at {NOWHERE} does not answer" in captured.err
     assert "prefect server start" in captured.err
+
+
+@pytest.mark.slow  # a process with an embedded server of its own
+def test_a_terminated_flow_stops_its_server_and_is_resumed(
+    tmp_path: Path, settings: Settings, endpoint: ScriptedEndpoint
+):
+    endpoint.delay_s = 0.2
+    file, log = tmp_path / "many.jsonl", tmp_path / "log"
+    file.write_text("\n".join(f'{{"question": "What is {n}?"}}' for n in range(40)), encoding="utf-8")
+    arguments = command("batch", file, "--workers", settings.workers, settings=settings)
+    with log.open("wb") as errors:
+        process = subprocess.Popen([sys.executable, "-m", "ragloom", *arguments], stderr=errors)
+    while endpoint.count < 5 and process.poll() is None:
+        time.sleep(0.05)
+    process.terminate()
+    assert process.wait(timeout=30) == 143
+    (port,) = re.findall(r"Starting temporary server on http://127\.0\.0\.1:(\d+)", log.read_text(encoding="utf-8"))
+    with pytest.raises(ConnectionRefusedError):
+        socket.create_connection(("127.0.0.1", int(port)))
+    assert answer_file(settings, file, progress=False).done == 40
+    assert 40 <= endpoint.count <= 40 + settings.workers
