@@ -206,7 +206,7 @@ class LocalServer:
         self._process: subprocess.Popen[bytes] | None = None
         self._url = ""
         self._log: IO[bytes] = tempfile.TemporaryFile()  # noqa: SIM115 - lives as long as the server
-        self._stop: weakref.finalize[..., None] = weakref.finalize(self, self._log.close)
+        self._stop: weakref.finalize[..., LocalServer] = weakref.finalize(self, self._log.close)
 
     def url(self) -> str:
         """Where it listens, without a path; it is started if it does not run.

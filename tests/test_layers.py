@@ -29,6 +29,7 @@ HOMES = {
     "json_repair": {"components.structured"},
     "jsonschema": {"components.structured"},
     "llama_index": {"components.ingestion", "components.splitting"},
+    "onnxruntime": {"components.minilm"},
     "openai": {"components.embedding", "components.endpoint", "components.llm", "components.transport"},
     "prefect": {"flows"},
     "pyarrow": {"pipelines.export"},
@@ -36,6 +37,7 @@ HOMES = {
     "rank_bm25": {"components.bm25"},
     "scipy": {"pipelines.evaluation"},
     "Stemmer": {"components.tokenizing"},
+    "tokenizers": {"components.minilm"},
     "tqdm": {"components.local_models", "components.pinned_wheels", "pipelines"},
     "xllamacpp": {"components.local_server"},
 }
