@@ -3,7 +3,7 @@
     python benchmarks/retrieval.py [--write] [--data FOLDER]
 
 The folder holds `musique/`, `hotpotqa/` and `2wikimultihopqa/`, each a published `corpus.json` and `questions.json`.
-The first run embeds 9,003 passages, about seven minutes of one core; vectors are kept in `benchmarks/workspaces/`.
+The first run embeds 9,003 passages, about three minutes on two cores; vectors are kept in `benchmarks/workspaces/`.
 """
 
 import argparse
