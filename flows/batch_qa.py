@@ -59,7 +59,7 @@ def batch_qa(
     """
     begun = time.monotonic()
     run_id, pending = _begin(settings, Path(questions))
-    slices = _slices(pending, max(slice_size, SMALLEST_SLICE, QUESTIONS_A_WORKER * settings.workers))
+    slices = _slices(pending, max(slice_size, SMALLEST_SLICE, QUESTIONS_A_WORKER * settings.questions_at_once))
     get_run_logger().info("run %s: %d questions to answer, slices: %d", run_id, len(pending), len(slices))
     try:
         reports = list(_answer(run_id, slices, settings))
@@ -83,7 +83,7 @@ def answer_slice(run_id: str, question_ids: list[str], settings: Settings) -> Ba
             run_id,
             open_pipeline(settings, store),
             store,
-            workers=settings.workers,
+            workers=settings.questions_at_once,
             budget=settings.budget,
             only=set(question_ids),
             progress=False,

@@ -291,7 +291,7 @@ def estimate_file(settings: Settings, questions: Path, *, sample: int = 10, prog
             pipeline,
             store,
             sample=sample,
-            workers=settings.workers,
+            workers=settings.questions_at_once,
             budget=settings.budget,
             progress=progress,
         )
@@ -324,7 +324,7 @@ def answer_file(
             run_id,
             open_pipeline(settings, store),
             store,
-            workers=settings.workers,
+            workers=settings.questions_at_once,
             budget=settings.budget,
             progress=progress,
             stop=stop,

@@ -83,7 +83,7 @@ def retrieval_table(
         ("questions", "retriever", "n", *shown, f"recall@{middle} against {retrievers[0]}"),
         tuple(rows),
         (
-            f"{len(chunks)} passages; {', '.join(f'{name}: {describe(part)}' for name, part in opened.items())}.",
+            f"{len(chunks)} passages. {'; '.join(f'{name}: {_describe(name, settings)}' for name in retrievers)}.",
             "recall@k: part of a question's gold passages among the first k; all-gold@k: all of them are there.",
             "Differences with their 95 % paired bootstrap interval.",
         ),
@@ -169,9 +169,13 @@ def signed(interval: Interval) -> str:
     return f"{interval.value:+.3f} [{interval.low:+.3f}, {interval.high:+.3f}]"
 
 
-def describe(part: object) -> str:
-    """What a component is, with what its numbers depend on."""
-    return str(getattr(part, "identity", type(part).__name__))
+def _describe(name: str, settings: Settings) -> str:
+    """What a retriever is, as far as its numbers depend on it."""
+    return {
+        "bm25": "BM25, Lucene's variant, stemmed, without stop words",
+        "dense": f"cosine of {settings.embedder} embeddings",
+        "fused": "half the scores of each, min-max",
+    }[name]
 
 
 def _quality(scores: Scores, metric: str) -> str:

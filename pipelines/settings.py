@@ -48,11 +48,18 @@ class Settings(BaseModel):
         default="minilm", description="the local embedder, or the name of one at the embedding base URL"
     )
     embedding_base_url: str | None = Field(default=None, description="OpenAI-compatible endpoint of the embedder")
-    workers: int = Field(default=8, ge=1, description="questions answered side by side")
+    workers: int | None = Field(
+        default=None, ge=1, description="questions answered side by side; by default 8, and 1 with a local model"
+    )
     max_total_tokens: int | None = Field(default=None, ge=0, description="budget of a run, in tokens")
     max_calls: int | None = Field(default=None, ge=0, description="budget of a run, in calls to the model")
     max_cost: float | None = Field(default=None, ge=0, description="budget of a run, in US dollars")
     max_seconds: float | None = Field(default=None, ge=0, description="budget of a run, in seconds")
+
+    @property
+    def questions_at_once(self) -> int:
+        """Questions answered side by side. A local model answers one at a time, the others would only wait."""
+        return self.workers or (1 if self.base_url is None else 8)
 
     @property
     def budget(self) -> Budget:

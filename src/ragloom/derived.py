@@ -84,7 +84,7 @@ class DerivedFiles:
             return None
         if row is None or row[2] != corpus:
             return None
-        folder = self._folder / row[3]
+        folder: Path = self._folder / row[3]
         if _intact(folder, row[4]):
             return folder
         _log.warning("the derived files %s are damaged; rebuilding", folder)
