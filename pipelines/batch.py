@@ -20,7 +20,7 @@ from tqdm import tqdm
 
 from ragloom.codec import to_json
 from ragloom.components.datasets import Question, read_questions
-from ragloom.errors import BudgetExceeded, InputError, LLMError, RagloomError
+from ragloom.errors import BadReply, BudgetExceeded, InputError, LLMError, RagloomError
 from ragloom.pipelines.export import export_run
 from ragloom.pipelines.settings import Settings
 from ragloom.pipelines.wiring import open_llm, open_pipeline
@@ -183,8 +183,9 @@ class _Work:
 
     def settle(self) -> None:
         """Decide on the failures after the last answer: of single questions, or of the model."""
-        if self._suspended and not self.answered:
-            raise self._suspended[0][1]
+        unanswered = [error for _, error in self._suspended if not isinstance(error, BadReply)]
+        if unanswered and not self.answered:
+            raise unanswered[0]
         if not self.stopped:
             for item, error in self._suspended:
                 self._fail(item, error)

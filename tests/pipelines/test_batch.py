@@ -8,7 +8,7 @@ import pytest
 from ragloom.components.datasets import GoldPassage, Question, question_from_json
 from ragloom.components.llm import Cached, ScriptedLLM
 from ragloom.components.reading import PromptReader
-from ragloom.errors import ConfigError, EndpointUnreachable, InputError, RequestRefused
+from ragloom.errors import BadReply, ConfigError, EndpointUnreachable, InputError, RequestRefused
 from ragloom.pipelines.batch import BatchReport, answer_batch, begin_batch, estimate_batch
 from ragloom.pipelines.export import export_run
 from ragloom.pipelines.question_answering import ClosedBook
@@ -142,6 +142,14 @@ def test_a_model_that_never_answered_is_an_error(store: Store):
     with pytest.raises(RequestRefused, match="wrong key"):
         answer(run_id, refuse, store)
     assert store.run(run_id).counts["pending"] == 2
+
+
+def test_a_model_that_answers_badly_fails_the_question(store: Store):
+    def babble(question: str) -> Answer:
+        raise BadReply("no JSON")
+
+    run_id = begin(store, 2)
+    assert answer(run_id, babble, store).failed == 2
 
 
 def test_a_request_to_stop_finishes_what_is_under_way(store: Store):
