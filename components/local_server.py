@@ -1,20 +1,12 @@
-"""A language model on this machine: llama.cpp's server in a process of its own, started on demand, stopped with us.
+"""A language model on this machine, in a process of its own that is started on demand and stopped with us.
 
 The server runs the model in native code; should that crash, only the server is lost, and it is started anew. It
 listens on this machine only, on a port that is free, and ends with the process that started it, however that ends.
-
-How the server is set, and why (SmolLM2, two cores):
-- One request at a time. Four at once gave 10 % more throughput, but a reply then depended on what else was asked.
-- No flash attention, and none of the server's own cache of old prompts in memory. So a reply is the same bit for bit
-  whether or not the beginning of its prompt was read before; with flash attention 1 reply in 14 differed, while the
-  prompts are read only 15 % faster.
-- The beginning that a prompt shares with the one before is not read again.
-- OpenMP threads sleep while they wait: spinning, they slowed a busy machine tenfold.
+How it is set is said in `llama_server`.
 """
 
 from __future__ import annotations
 
-import ctypes
 import json
 import os
 import subprocess
@@ -22,45 +14,24 @@ import sys
 import tempfile
 import threading
 import weakref
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import Future
 from dataclasses import asdict, dataclass, field
-from functools import cache
 from http.client import HTTPConnection, HTTPException
 from pathlib import Path
-from typing import IO, Any, Unpack
+from typing import IO, Unpack
 from urllib.parse import urlsplit
 
 from ragloom.components.completions import Api, clean, render
+from ragloom.components.llama_server import ServerOptions, listen
 from ragloom.components.llm import OpenAILLM
-from ragloom.components.local_models import CATALOGUE, EXTRA, digest, model_file
+from ragloom.components.local_models import CATALOGUE, digest, model_file
 from ragloom.components.prices import Price
 from ragloom.errors import ConfigError, EndpointUnreachable, InputError, LLMError
 from ragloom.types import Message, Options, Reply
 
 DEFAULT = "smollm2"
 _START_S = 300.0  # longest time for loading a model
-_KILLED_WITH_PARENT = 1  # PR_SET_PDEATHSIG
-
-
-@dataclass(frozen=True, slots=True)
-class ServerOptions:
-    """How a server is set.
-
-    Attributes:
-        path: a GGUF file.
-        name: what the model is called in replies.
-        context_tokens: longest prompt and reply together.
-        threads: of one request.
-        host, port: where it listens; port 0 for any that is free.
-    """
-
-    path: str
-    name: str
-    context_tokens: int = 8192
-    threads: int = 1
-    host: str = "127.0.0.1"
-    port: int = 0
 
 
 # ---- The model as an LLM
@@ -71,7 +42,7 @@ def local_llm(
     *,
     api: Api | None = None,
     context_tokens: int = 8192,
-    threads: int = 1,
+    threads: int = 2,
     defaults: Options | None = None,
     deadline_s: float = 600.0,
 ) -> LocalLLM:
@@ -86,7 +57,8 @@ def local_llm(
         api: `completions` for models without a chat template, and for those too small to heed one; None for what is
             known to suit a model of the catalogue, `chat` for a file.
         context_tokens: longest prompt and reply together.
-        threads: of one request.
+        threads: of one request. Of two cores with other work, two were 1.2 to 1.4 times as fast as one; the replies are
+            the same.
         defaults: options of every call that does not say otherwise.
         deadline_s: longest time for a call.
 
@@ -121,7 +93,7 @@ class LocalLLM:
         return f"local {self.model} {digest(self.file)} {self.api} {asked}".rstrip()
 
     def __call__(self, messages: Sequence[Message], /, **options: Unpack[Options]) -> Reply:
-        """The model's reply. A server that died is started anew, once in a call.
+        """The model's reply. A server that died is started anew, once in a call, unless `on_text` got a part of it.
 
         With `completions`, words such as `<|im_end|>` in the messages are read as the text they are. With `chat` the
         server takes them for the marks between turns, as most servers do.
@@ -130,21 +102,32 @@ class LocalLLM:
             LLMError: one of its kinds, see `ragloom.errors`; or the server does not start, or died twice.
             BudgetExceeded: before the call was made, or because the run's seconds were over during it.
         """
-        server = _shared(ServerOptions(str(self.file), self.model, self.context_tokens, self.threads))
+        streamed = threading.Event()
+        if "on_text" in options:
+            options["on_text"] = _telling(options["on_text"], streamed)
+        server = self.server
+        url = server.url()
         try:
-            return self._ask(server.url(), messages, options)
+            return self._ask(url, messages, options)
         except EndpointUnreachable:
-            if server.running:
+            if streamed.is_set() or server.lives(url):
                 raise
+        url = server.url()
         try:
-            return self._ask(server.url(), messages, options)
+            return self._ask(url, messages, options)
         except EndpointUnreachable as error:
-            if server.running:
+            if streamed.is_set() or server.lives(url):
                 raise
             raise LLMError(
                 f"the server of {self.model} died twice during a call, and last said: {server.last_words()}",
                 "check that there is enough memory, or use a smaller model",
             ) from error
+
+    @property
+    def server(self) -> LocalServer:
+        """The server, which may not have been started yet."""
+        options = ServerOptions(str(self.file), self.model, self.context_tokens, self.threads)
+        return _servers.setdefault(options, LocalServer(options))
 
     @property
     def model(self) -> str:
@@ -180,6 +163,14 @@ class LocalLLM:
         return llm(messages, **options)
 
 
+def _telling(on_text: Callable[[str], None], told: threading.Event) -> Callable[[str], None]:
+    def tell(text: str) -> None:
+        told.set()
+        on_text(text)
+
+    return tell
+
+
 def _tokens(url: str, text: str) -> list[int]:
     """The text's tokens, none of them a control token, which the server would see in the text itself."""
     connection = HTTPConnection(urlsplit(url).netloc, timeout=60)
@@ -194,7 +185,7 @@ def _tokens(url: str, text: str) -> list[int]:
     return tokens
 
 
-# ---- The server, seen from here
+# ---- The server
 
 
 class LocalServer:
@@ -205,8 +196,8 @@ class LocalServer:
         self._lock = threading.Lock()
         self._process: subprocess.Popen[bytes] | None = None
         self._url = ""
-        self._log: IO[bytes] = tempfile.TemporaryFile()  # noqa: SIM115 - lives as long as the server
-        self._stop: weakref.finalize[..., LocalServer] = weakref.finalize(self, self._log.close)
+        self._log: IO[bytes] | None = None
+        self._stop: weakref.finalize[..., LocalServer] | None = None
 
     def url(self) -> str:
         """Where it listens, without a path; it is started if it does not run.
@@ -215,35 +206,51 @@ class LocalServer:
             LLMError: it cannot be started; with its last words.
         """
         with self._lock:
-            if not self.running:
+            if self._process is None or self._process.poll() is not None:
                 self._start()
             return self._url
 
+    def lives(self, url: str) -> bool:
+        """Whether the server that listened there still runs. One whose connections broke gets a second to end."""
+        with self._lock:
+            if self._process is None or self._url != url:
+                return False
+            try:
+                self._process.wait(1)
+            except subprocess.TimeoutExpired:
+                return True
+            return False
+
     @property
-    def running(self) -> bool:
-        """Whether the process is there."""
-        return self._process is not None and self._process.poll() is None
+    def pid(self) -> int | None:
+        """The process that was started last."""
+        return None if self._process is None else self._process.pid
 
     def last_words(self) -> str:
         """The end of the server's log, which holds nothing but errors."""
+        if self._log is None:
+            return "nothing"
         size = self._log.seek(0, os.SEEK_END)
         self._log.seek(max(0, size - 1000))
         return " ".join(self._log.read().decode("utf-8", "replace").split()) or "nothing"
 
     def close(self) -> None:
-        """Stop the server, for good."""
-        self._stop()
+        """Stop the server, if it runs."""
+        with self._lock:
+            if self._stop is not None:
+                self._stop()
+            self._process = self._log = None
 
     def _start(self) -> None:
-        if self._process is not None and self._process.stdin is not None:
-            self._process.stdin.close()  # of the one that died
+        if self._stop is not None:
+            self._stop()  # the one before died: only its pipe and its log are left
+        self._log = log = tempfile.TemporaryFile()  # noqa: SIM115 - lives as long as the server
         ready: Future[tuple[subprocess.Popen[bytes], str]] = Future()
-        command = [sys.executable, "-P", "-m", __spec__.name, json.dumps(asdict(self.options))]
+        command = [sys.executable, "-P", "-m", "ragloom.components.llama_server", json.dumps(asdict(self.options))]
         # The kernel kills the server when the thread that started it ends: let that be one that ends with us.
-        threading.Thread(target=_keep, args=(command, self._log, ready), name="ragloom-server", daemon=True).start()
+        threading.Thread(target=_keep, args=(command, log, ready), name="ragloom-server", daemon=True).start()
         self._process, said = ready.result()
-        self._stop.detach()
-        self._stop = weakref.finalize(self, _end, self._process, self._log, os.getpid())
+        self._stop = weakref.finalize(self, _end, self._process, log, os.getpid())
         if not said:
             raise LLMError(
                 f"the server of {self.options.path} did not start: {self.last_words()}",
@@ -252,13 +259,10 @@ class LocalServer:
         self._url = json.loads(said)["url"]
 
 
-@cache
-def _shared(options: ServerOptions) -> LocalServer:
-    return LocalServer(options)
-
+_servers: dict[ServerOptions, LocalServer] = {}  # of this process
 
 if hasattr(os, "register_at_fork"):
-    os.register_at_fork(after_in_child=_shared.cache_clear)  # a child has servers of its own
+    os.register_at_fork(after_in_child=_servers.clear)  # a child has servers of its own
 
 
 def _keep(command: list[str], log: IO[bytes], ready: Future[tuple[subprocess.Popen[bytes], str]]) -> None:
@@ -299,9 +303,6 @@ def _end(process: subprocess.Popen[bytes], log: IO[bytes], owner: int) -> None:
     log.close()
 
 
-# ---- The server, seen from inside
-
-
 def serve(name: str = DEFAULT, *, host: str = "127.0.0.1", port: int = 8080) -> None:
     """Serve a model of the catalogue or a GGUF file on an OpenAI-compatible endpoint, until interrupted.
 
@@ -311,60 +312,9 @@ def serve(name: str = DEFAULT, *, host: str = "127.0.0.1", port: int = 8080) -> 
         LLMError: the model cannot be loaded, or the port is taken.
     """
     llm = local_llm(name)
-    server = _listen(ServerOptions(str(llm.file), llm.model, llm.context_tokens, llm.threads, host, port))
+    server = listen(ServerOptions(str(llm.file), llm.model, llm.context_tokens, llm.threads, host, port))
     sys.stderr.write(f"{llm.model} at {server.listening_address}/v1 (--model {llm.model}), Ctrl-C to stop\n")
     try:
         threading.Event().wait()
     except KeyboardInterrupt:
         return
-
-
-def _listen(options: ServerOptions) -> Any:  # an xllamacpp.Server
-    os.environ["OMP_WAIT_POLICY"] = "passive"  # read when the library is loaded
-    try:
-        import xllamacpp  # type: ignore[import-untyped]  # it has no annotations
-    except ImportError as error:
-        raise ConfigError(f"a model on this machine needs the package xllamacpp ({error})", EXTRA) from None
-    params = xllamacpp.CommonParams()
-    params.model.path = options.path
-    params.model_alias = {options.name}
-    params.hostnames, params.port = [options.host], options.port
-    params.cpuparams.n_threads = params.cpuparams_batch.n_threads = options.threads
-    params.n_ctx, params.n_parallel = options.context_tokens, 1
-    params.flash_attn_type = xllamacpp.llama_flash_attn_type.LLAMA_FLASH_ATTN_TYPE_DISABLED
-    params.cache_ram_mib = 0  # by default it grows to 8 GB
-    params.cors_origins, params.cors_credentials = "localhost", False  # no other page in a browser may ask
-    params.ui = params.endpoint_slots = False  # the latter shows everybody's prompts
-    params.verbosity = 1  # errors
-    try:
-        return xllamacpp.Server(params)
-    except RuntimeError as error:
-        raise LLMError(
-            f"the server of {options.path} did not start on {options.host}:{options.port}: {error}",
-            "see the lines above; is the port free?",
-        ) from None
-
-
-def _run(options: ServerOptions) -> None:
-    """Serve until stdin ends, which it does when the parent ends."""
-    if sys.platform == "linux":
-        ctypes.CDLL(None).prctl(_KILLED_WITH_PARENT, 9)  # stdin stays open where a fork of the parent lives on
-    watcher = threading.Thread(target=_exit_at_end_of_input, daemon=True)
-    watcher.start()
-    with os.fdopen(os.dup(1), "w", encoding="utf-8") as answer:
-        os.dup2(2, 1)  # whatever the native code prints belongs into the log
-        try:
-            server = _listen(options)
-        except (ConfigError, LLMError) as error:
-            sys.exit(str(error))
-        answer.write(json.dumps({"url": server.listening_address}) + "\n")
-    watcher.join()
-
-
-def _exit_at_end_of_input() -> None:
-    os.read(0, 1)  # not sys.stdin: its lock would be held when the interpreter ends
-    os._exit(0)
-
-
-if __name__ == "__main__":
-    _run(ServerOptions(**json.loads(sys.argv[1])))

@@ -39,7 +39,7 @@ HOMES = {
     "Stemmer": {"components.tokenizing"},
     "tokenizers": {"components.minilm"},
     "tqdm": {"components.local_models", "components.pinned_wheels", "pipelines"},
-    "xllamacpp": {"components.local_server"},
+    "xllamacpp": {"components.llama_server"},
 }
 EVERYWHERE = {"numpy", "ragloom"} | sys.stdlib_module_names
 
