@@ -176,10 +176,14 @@ class ScriptedEndpoint:
         if len(head) != 3:
             return False
         headers: dict[str, str] = {}
-        while line := lines.readline(65536).decode("latin-1").strip():
+        while (line := lines.readline(65536).decode("latin-1")).strip():
             name, _, value = line.partition(":")
             headers[name.lower()] = value.strip()
-        data = lines.read(int(headers.get("content-length", 0)))
+        line_ended = line.endswith("\n")
+        length = int(headers.get("content-length", 0))
+        data = lines.read(length)
+        if not line_ended or len(data) < length:
+            return False  # the client died before it had sent its request
         body = json.loads(data) if data else {}
         if head[1].endswith("/models"):
             _send_json(connection, {"object": "list", "data": [{"id": m, "object": "model"} for m in self.models]})
