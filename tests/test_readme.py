@@ -41,4 +41,4 @@ def test_the_first_steps_in_python_answer_a_question(tmp_path: Path) -> None:
     code = next(block for kind, block in BLOCKS if kind == "python")
     (tmp_path / "docs").symlink_to(ROOT / "docs")
     ended = subprocess.run([sys.executable, "-c", code], cwd=tmp_path, capture_output=True, text=True, check=True)
-    assert "Ines Corvale" in ended.stdout
+    assert ended.stdout.startswith("1961")
