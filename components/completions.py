@@ -18,6 +18,7 @@ from ragloom.types import Message, Options, TokenLogprob, Usage
 Api = Literal["chat", "completions"]
 
 _MOST_TOKENS = 10_000_000  # a server that claims more for one call has a fault
+_SAMPLING = {"temperature", "top_p", "seed"}
 _STOPPED = {"stop", "eos", "eos_token", "stop_sequence", "end_turn"}
 
 
@@ -49,15 +50,20 @@ class Dialect:
     Attributes:
         schema: how it is told of a JSON schema; `text` puts it into the prompt.
         length: the field for the longest reply.
+        without: sampling options that it refuses, as reasoning models do, and that are left out.
     """
 
     schema: Literal["json_schema", "json_object", "text"] = "json_schema"
     length: Literal["max_tokens", "max_completion_tokens"] = "max_tokens"
+    without: frozenset[str] = frozenset()
 
     def easier(self, options: Options, refusal: str) -> Dialect | None:
         """What to try after the server refused a request with these words; None if it was not for its form."""
         if "max_tokens" in options and self.length == "max_tokens" and "max_completion_tokens" in refusal:
             return replace(self, length="max_completion_tokens")
+        refused = {name for name in _SAMPLING & options.keys() - self.without if f"'{name}'" in refusal}
+        if refused:
+            return replace(self, without=self.without | refused)
         if "schema" in options and self.schema != "text":
             return replace(self, schema="json_object" if self.schema == "json_schema" else "text")
         return None
@@ -82,7 +88,8 @@ def request_fields(
     """Keyword arguments of the openai client's `create`."""
     extra = dict(options.get("extra", {}))
     fields: dict[str, Any] = {"model": model, "extra_body": extra}
-    fields |= {name: options[name] for name in ("temperature", "top_p", "seed") if name in options}
+    sampling = _SAMPLING & options.keys() - dialect.without
+    fields |= {name: value for name, value in options.items() if name in sampling}
     if "max_tokens" in options:
         fields[dialect.length if api == "chat" else "max_tokens"] = options["max_tokens"]
     if "stop" in options:

@@ -112,6 +112,16 @@ def test_the_newer_name_of_max_tokens_is_learnt():
     assert ["max_tokens" in request.body for request in endpoint.requests] == [True, False, False]
 
 
+def test_a_model_that_wants_no_temperature_is_asked_without():
+    refuses = {"temperature": "Unsupported value: 'temperature' does not support 0 with this model."}
+    with ScriptedEndpoint(refuses=refuses) as endpoint:
+        llm = OpenAILLM("scripted", endpoint.base_url)
+        llm(HELLO, temperature=0.0, seed=1)
+        llm(HELLO, temperature=0.0, seed=1)
+    assert ["temperature" in request.body for request in endpoint.requests] == [True, False, False]
+    assert all(request.body["seed"] == 1 for request in endpoint.requests)
+
+
 # ---- What comes back
 
 
