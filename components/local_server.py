@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import json
 import os
+import signal
 import subprocess
 import sys
 import tempfile
@@ -313,8 +314,8 @@ def serve(name: str = DEFAULT, *, host: str = "127.0.0.1", port: int = 8080) -> 
     """
     llm = local_llm(name)
     server = listen(ServerOptions(str(llm.file), llm.model, llm.context_tokens, llm.threads, host, port))
+    stop = threading.Event()
+    for number in (signal.SIGINT, signal.SIGTERM):  # by hand: a shell starts background jobs deaf to the first
+        signal.signal(number, lambda *_: stop.set())
     sys.stderr.write(f"{llm.model} at {server.listening_address}/v1 (--model {llm.model}), Ctrl-C to stop\n")
-    try:
-        threading.Event().wait()
-    except KeyboardInterrupt:
-        return
+    stop.wait()

@@ -345,14 +345,15 @@ except Exception as error:
 
 
 @pytest.mark.model
-def test_a_model_is_served_until_interrupted():
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_model_is_served_until_interrupted(number: signal.Signals):
     script = "from ragloom.components.local_server import serve; serve(port=0)"
     with subprocess.Popen([sys.executable, "-c", script], stderr=subprocess.PIPE, text=True) as process:
         assert process.stderr is not None
         line = next(line for line in process.stderr if "Ctrl-C to stop" in line)
         url = line.split()[2]
         reply = OpenAILLM("smollm2", base_url=url, api="completions")(FRANCE, max_tokens=4, temperature=0.0)
-        process.send_signal(signal.SIGINT)
+        process.send_signal(number)
         assert process.wait(20) == 0
     assert reply.text
     assert closes(url)
