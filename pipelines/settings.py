@@ -104,9 +104,10 @@ def load_settings(
     except ValidationError as error:
         first = error.errors()[0]
         name = str(first["loc"][0])
+        shown = ENVIRONMENT_PREFIX + name.upper() if origin[name] == "environment variable" else name
         reason = "there is no such setting" if first["type"] == "extra_forbidden" else first["msg"].lower()
         raise ConfigError(
-            f"{origin[name]} {name} = {merged[name]!r}: {reason}", "`ragloom batch --help` lists the settings"
+            f"{origin[name]} {shown} = {merged[name]!r}: {reason}", "`ragloom batch --help` lists the settings"
         ) from None
 
 

@@ -51,7 +51,7 @@ def test_a_bad_file_is_named_with_the_setting(tmp_path: Path, text: str, message
 
 
 def test_a_bad_variable_and_a_bad_argument_say_that_they_are(tmp_path: Path):
-    with pytest.raises(ConfigError, match="environment variable k = 'many'"):
+    with pytest.raises(ConfigError, match="environment variable RAGLOOM_K = 'many'"):
         load_settings({}, environment={"RAGLOOM_K": "many"})
     with pytest.raises(ConfigError, match="argument k = '0'"):
         load_settings({"k": "0"}, environment={"RAGLOOM_K": "3"})
