@@ -25,6 +25,7 @@ from ragloom.errors import ConfigError, RagloomError
 from ragloom.flows.batch_qa import batch_qa
 from ragloom.flows.evaluate import evaluate
 from ragloom.flows.index_corpus import index_corpus
+from ragloom.pipelines.export import check_export, check_writable
 from ragloom.pipelines.report import Table
 from ragloom.pipelines.settings import Settings
 
@@ -78,6 +79,10 @@ def _batch(args: argparse.Namespace) -> tuple[Flow[..., _Result], _Result, Calla
             f"a batch takes one file of questions, got {len(args.paths)}", "ragloom flow batch questions.jsonl"
         )
     _read(args.paths)
+    if args.out is not None:
+        check_export(args.out, Path(args.paths[0]))
+    if args.report is not None:
+        check_writable(args.report, Path(args.paths[0]))
     files = {name: str(path) for name, path in (("out", args.out), ("report", args.report)) if path is not None}
     return batch_qa, {"questions": args.paths[0], **files}, _batch_summary
 

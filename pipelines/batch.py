@@ -21,7 +21,7 @@ from tqdm import tqdm
 from ragloom.codec import to_json
 from ragloom.components.datasets import Question, read_questions
 from ragloom.errors import BadReply, BudgetExceeded, InputError, LLMError, RagloomError
-from ragloom.pipelines.export import export_run
+from ragloom.pipelines.export import check_export, export_run
 from ragloom.pipelines.settings import Settings
 from ragloom.pipelines.wiring import open_llm, open_pipeline
 from ragloom.run import Budget, Run, map_threads
@@ -284,9 +284,10 @@ def _predict(values: Sequence[float], times: float, seed: int) -> Range:
 
 def estimate_file(settings: Settings, questions: Path, *, sample: int = 10, progress: bool = True) -> Estimate:
     """Predict what a file of questions will take: `estimate_batch` from settings."""
+    asked = read_questions(questions)
     with Store.open(settings.workspace) as store:
-        run_id = begin_batch(settings, read_questions(questions), store)
         pipeline = open_pipeline(settings, store)
+        run_id = begin_batch(settings, asked, store)
         return estimate_batch(
             run_id,
             pipeline,
@@ -317,13 +318,17 @@ def answer_file(
         progress: show a bar.
         stop: see `answer_batch`.
     """
+    asked = read_questions(questions)
+    if out is not None:
+        check_export(out, questions)
     with Store.open(settings.workspace) as store:
-        run_id = begin_batch(settings, read_questions(questions), store)
+        pipeline = open_pipeline(settings, store)
+        run_id = begin_batch(settings, asked, store)
         if retry_failed:
             store.reset_failed(run_id)
         report = answer_batch(
             run_id,
-            open_pipeline(settings, store),
+            pipeline,
             store,
             workers=settings.questions_at_once,
             budget=settings.budget,

@@ -2,14 +2,39 @@
 
 from __future__ import annotations
 
+import importlib.util
 import json
 import tempfile
 from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 from ragloom.errors import ConfigError, InputError
 from ragloom.store import Item, Store
+
+
+def check_export(path: Path, questions: Path) -> None:
+    """See that the answers to a file of questions can be written there, before they are paid for.
+
+    Raises:
+        ConfigError: another ending than `.jsonl` and `.parquet`, Parquet without pyarrow, or the questions' own file.
+        InputError: the file cannot be written there.
+    """
+    _writer(path)
+    if path.suffix == ".parquet" and importlib.util.find_spec("pyarrow") is None:
+        raise _no_pyarrow()
+    check_writable(path, questions)
+
+
+def check_writable(path: Path, questions: Path) -> None:
+    """See that a file can be written there, and is not the one of the questions. Raises as `check_export`."""
+    if path.exists() and questions.exists() and path.samefile(questions):
+        raise ConfigError(f"{path} holds the questions and would be overwritten", "name another file")
+    if path.is_dir():
+        raise InputError(f"cannot write {path}: it is a folder", "name a file")
+    with _beside(path):
+        pass
 
 
 def export_run(store: Store, run_id: str, path: Path) -> None:
@@ -20,17 +45,12 @@ def export_run(store: Store, run_id: str, path: Path) -> None:
     completion tokens, calls, cost in US dollars, seconds, error.
 
     Raises:
-        ConfigError: another ending, or Parquet without pa.
+        ConfigError: another ending, or Parquet without pyarrow.
         InputError: the file cannot be written there.
     """
-    writers: dict[str, Callable[[Iterator[dict[str, Any]], Path], None]] = {
-        ".jsonl": _write_jsonl,
-        ".parquet": _write_parquet,
-    }
-    if path.suffix not in writers:
-        raise ConfigError(f"cannot write answers to {path}: unknown ending {path.suffix!r}", "use .jsonl or .parquet")
+    write = _writer(path)
     rows = (answer_row(item) for item in store.items(run_id))
-    write_aside(path, lambda aside: writers[path.suffix](rows, aside))
+    write_aside(path, lambda aside: write(rows, aside))
 
 
 def answer_row(item: Item) -> dict[str, Any]:
@@ -61,14 +81,31 @@ def _citations(result: Mapping[str, Any]) -> list[dict[str, Any]]:
 
 def write_aside(path: Path, write: Callable[[Path], None]) -> None:
     """Write a file under another name and move it into place, so that nobody ever reads half of it."""
+    with _beside(path) as aside:
+        write(aside)
+        aside.replace(path)
+
+
+@contextmanager
+def _beside(path: Path) -> Iterator[Path]:
+    """The path of a file of that name in a temporary folder next to it."""
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryDirectory(dir=path.parent, prefix=f".{path.name}.") as folder:
-            aside = Path(folder) / path.name
-            write(aside)
-            aside.replace(path)
+            yield Path(folder) / path.name
     except OSError as error:
-        raise InputError(f"cannot write {path}: {error.strerror or error}", "name another file with --out") from None
+        raise InputError(f"cannot write {path}: {error.strerror or error}", "name another file") from None
+
+
+def _writer(path: Path) -> Callable[[Iterator[dict[str, Any]], Path], None]:
+    writers = {".jsonl": _write_jsonl, ".parquet": _write_parquet}
+    if path.suffix not in writers:
+        raise ConfigError(f"cannot write answers to {path}: unknown ending {path.suffix!r}", "use .jsonl or .parquet")
+    return writers[path.suffix]
+
+
+def _no_pyarrow() -> ConfigError:
+    return ConfigError("writing Parquet needs pyarrow", "pip install 'ragloom[parquet]', or write .jsonl")
 
 
 def _write_jsonl(rows: Iterator[dict[str, Any]], path: Path) -> None:
@@ -82,7 +119,7 @@ def _write_parquet(rows: Iterator[dict[str, Any]], path: Path) -> None:
         import pyarrow as pa
         from pyarrow import parquet
     except ImportError:
-        raise ConfigError("writing Parquet needs pyarrow", "pip install 'ragloom[parquet]', or write .jsonl") from None
+        raise _no_pyarrow() from None
     texts, numbers, citation = (
         pa.string(),
         pa.int64(),

@@ -84,7 +84,7 @@ def index_corpus(
             skipped += notes
         counts += synchronisation.finish()
     return IndexReport(
-        counts["added"], counts["changed"], counts["unchanged"], counts["removed"], skipped, len(store.chunks())
+        counts["added"], counts["changed"], counts["unchanged"], counts["removed"], skipped, store.chunk_count()
     )
 
 

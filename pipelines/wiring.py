@@ -9,7 +9,7 @@ from ragloom.components.embedding import OpenAIEmbedder
 from ragloom.components.fusion import WeightedFusion
 from ragloom.components.llm import Cached, IdentifiedLLM, OpenAILLM
 from ragloom.components.reading import Prompt, PromptReader
-from ragloom.errors import ConfigError
+from ragloom.errors import ConfigError, InputError
 from ragloom.pipelines.indexing import open_bm25, open_dense
 from ragloom.pipelines.question_answering import ClosedBook, RetrieveThenRead
 from ragloom.pipelines.settings import Settings
@@ -47,7 +47,13 @@ def open_embedder(settings: Settings) -> Embedder:
 
 
 def open_retriever(name: Literal["bm25", "dense", "fused"], settings: Settings, store: Store) -> Retriever:
-    """A retriever over the store's chunks; `fused` adds up the scores of both."""
+    """A retriever over the store's chunks; `fused` adds up the scores of both.
+
+    Raises:
+        InputError: there are no chunks; every question would pass for one that the documents do not answer.
+    """
+    if not store.chunk_count():
+        raise InputError(f"there are no documents in {store.folder}", "run `ragloom index` first, or set --workspace")
     if name == "bm25":
         return open_bm25(store)
     dense = open_dense(store, open_embedder(settings))

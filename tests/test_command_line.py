@@ -159,6 +159,11 @@ def test_doctor_finds_a_healthy_workspace_and_a_damaged_one(ragloom: Ragloom, no
     assert code == 1
     with Store.open("saved") as saved:
         assert saved.check() == []
+    database.write_bytes(content[: len(content) // 2])  # cannot even be opened
+    code, _, err = ragloom("doctor")
+    assert code == 74
+    assert "`ragloom doctor --salvage FOLDER`" in err
+    assert ragloom("doctor", "--salvage", "saved-again")[0] == 1
 
 
 @pytest.mark.parametrize(
@@ -178,12 +183,20 @@ def test_doctor_finds_a_healthy_workspace_and_a_damaged_one(ragloom: Ragloom, no
         (("eval",), 2, "nothing to evaluate"),
         (("batch", "absent.jsonl"), 65, "absent.jsonl"),
         (("eval", "--run", "absent"), 74, "absent"),
+        (("eval", "questions.jsonl", "--workspace", "absent"), 2, "there is no workspace at absent"),
+        (("batch", "questions.jsonl", "--workspace", "absent"), 2, "there is no workspace at absent"),
+        (("batch", "questions.jsonl", "--pipeline", "single", "--workspace", "empty"), 65, "no documents in empty"),
+        (("batch", "questions.jsonl", "--pipeline", "single", "--out", "questions.jsonl"), 2, "holds the questions"),
+        (("batch", "questions.jsonl", "--pipeline", "single", "--out", "a.csv"), 2, "unknown ending '.csv'"),
+        (("batch", "questions.jsonl", "--pipeline", "single", "--out", "nul.txt/a.jsonl"), 65, "nul.txt/a.jsonl"),
+        (("doctor", "--salvage", "new", "--workspace", "absent"), 74, "no workspace at absent"),
     ],
 )
 def test_bad_input_is_named_in_one_line(
     ragloom: Ragloom, notes: Path, arguments: tuple[str, ...], code: int, problem: str
 ):
     ragloom("index", notes, "--no-dense")
+    write_questions(Path())
     Path("empty").mkdir()
     Path("blank.txt").write_text(" \n\t ", encoding="utf-8")
     Path("latin.txt").write_bytes("Zürich".encode("latin-1"))
@@ -308,6 +321,56 @@ def test_interrupting_a_batch_finishes_what_is_under_way_and_keeps_it(notes: Pat
     assert report["stopped"] == "stopped on request"
     assert report["done"] == asked
     assert report["done"] + report["pending"] == 200
+
+
+def test_a_batch_that_cannot_be_written_asks_nothing_and_leaves_the_questions(
+    ragloom: Ragloom, notes: Path, endpoint: ScriptedEndpoint
+):
+    questions = write_questions(Path())
+    before = questions.read_bytes()
+    ragloom("index", notes, "--no-dense")
+    for out in ("questions.jsonl", "notes/../questions.jsonl", "answers.csv", "notes"):
+        assert ragloom("batch", questions, "--out", out, *model(endpoint))[0] in (2, 65)
+    assert questions.read_bytes() == before
+    assert not endpoint.requests
+
+
+def test_a_workspace_that_cannot_be_written_can_be_asked(
+    ragloom: Ragloom, notes: Path, endpoint: ScriptedEndpoint, monkeypatch: pytest.MonkeyPatch
+):
+    ragloom("index", notes, "--no-dense")
+    monkeypatch.setattr(os, "access", lambda path, mode: mode != os.W_OK)  # root may write everywhere
+    assert ragloom("ask", "Who built the mill?", *model(endpoint))[0] == 0
+
+
+@pytest.mark.parametrize("option", [("eval", "q.json", "--at"), ("batch", "q.jsonl", "--estimate", "--sample")])
+@pytest.mark.parametrize("number", ["0", "-1", "two"])
+def test_numbers_below_1_are_wrong_usage(
+    ragloom: Ragloom, option: tuple[str, ...], number: str, capsys: pytest.CaptureFixture[str]
+):
+    with pytest.raises(SystemExit) as caught:
+        ragloom(*option, number)
+    assert caught.value.code == 2
+    assert f"'{number}' is not a whole number of at least 1" in capsys.readouterr().err
+
+
+def test_a_port_that_cannot_be_is_wrong_usage(ragloom: Ragloom, capsys: pytest.CaptureFixture[str]):
+    with pytest.raises(SystemExit):
+        ragloom("models", "serve", "--port", "99999")
+    assert "the highest is 65535" in capsys.readouterr().err
+
+
+def test_an_unknown_run_is_answered_with_those_there_are(ragloom: Ragloom, notes: Path, endpoint: ScriptedEndpoint):
+    ragloom("index", notes, "--no-dense")
+    assert "its runs are: none" in ragloom("eval", "--run", "absent")[2]
+    run_id = json.loads(ragloom("batch", write_questions(Path()), *model(endpoint), "--json")[1])["run_id"]
+    assert f"its runs are: {run_id}" in ragloom("eval", "--run", "absent")[2]
+
+
+def test_json_is_understood_before_and_behind_an_action(ragloom: Ragloom):
+    first, second = ragloom("models", "--json", "list"), ragloom("models", "list", "--json")
+    assert first == second
+    assert {row["name"] for row in json.loads(first[1])} >= {"smollm2", "minilm"}
 
 
 def test_help_teaches():

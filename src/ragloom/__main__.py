@@ -106,15 +106,13 @@ def _ask(args: argparse.Namespace) -> int:
 
 @contextmanager
 def _open_for_asking(settings: Settings) -> Iterator[Store]:
-    """The workspace for writing, so that replies are kept; while a batch is writing, for reading only."""
+    """The workspace for writing, so that replies are kept; where that cannot be, for reading only."""
     from ragloom.store import Store
 
-    if not settings.workspace.exists():
-        raise ConfigError(
-            f"there is no workspace at {settings.workspace}", "run `ragloom index` first, or set --workspace"
-        )
+    _require_workspace(settings)
     try:
-        store = Store.open(settings.workspace, lock_timeout_s=0)
+        write = os.access(settings.workspace, os.W_OK)
+        store = Store.open(settings.workspace, write=write, lock_timeout_s=0)
     except StoreLocked as error:
         print(f"ragloom: {error.problem}; answering without keeping the reply", file=sys.stderr)  # noqa: T201
         store = Store.open(settings.workspace, write=False)
@@ -122,11 +120,20 @@ def _open_for_asking(settings: Settings) -> Iterator[Store]:
         yield store
 
 
+def _require_workspace(settings: Settings) -> None:
+    if not settings.workspace.exists():
+        raise ConfigError(
+            f"there is no workspace at {settings.workspace}", "run `ragloom index` first, or set --workspace"
+        )
+
+
 def _batch(args: argparse.Namespace) -> int:
     from ragloom.codec import to_json
     from ragloom.pipelines.batch import answer_file, estimate_file
 
     settings = _settings(args)
+    if settings.pipeline != "closed-book":
+        _require_workspace(settings)
     if args.estimate:
         estimate = estimate_file(settings, args.questions, sample=args.sample)
         _print_json(to_json(estimate)) if args.json else _print_estimate(estimate)
@@ -186,6 +193,7 @@ def _eval(args: argparse.Namespace) -> int:
     settings = _settings(args)
     if not (args.questions or args.run_id):
         raise ConfigError("nothing to evaluate", "name a file of questions, or a run with --run")
+    _require_workspace(settings)
     with Store.open(settings.workspace, write=not args.run_id) as store:
         if args.run_id:
             table = answers_table(store, args.run_id)
@@ -214,9 +222,13 @@ def _models(args: argparse.Namespace) -> int:
         for row in () if args.json else rows:
             _say(f"{row['name']:18} {'pulled' if row['pulled'] else '-':7} {row['licence']:12} {row['provenance']}")
     elif args.action == "pull":
+        pulled = []
         for name in args.names:
-            path = pull(name)
-            _print_json({"name": name, "path": str(path)}) if args.json else _say(f"{name}: {path}")
+            pulled.append({"name": name, "path": str(path := pull(name))})
+            if not args.json:
+                _say(f"{name}: {path}")
+        if args.json:
+            _print_json(pulled)
     else:
         from ragloom.components.local_server import serve
 
@@ -225,16 +237,18 @@ def _models(args: argparse.Namespace) -> int:
 
 
 def _doctor(args: argparse.Namespace) -> int:
-    from ragloom.store import Store
+    from ragloom.store import Store, salvage
 
     settings = _settings(args)
-    with Store.open(settings.workspace, write=False) as store:
-        lost = store.salvage(args.salvage) if args.salvage else None
-        problems = store.check() if lost is None else lost
+    if args.salvage:
+        problems = salvage(settings.workspace, args.salvage)
+    else:
+        with Store.open(settings.workspace, write=False) as store:
+            problems = store.check()
     if args.json:
         _print_json({"workspace": str(settings.workspace), "problems": problems})
-    elif lost is not None:
-        _say("\n".join([f"salvaged {settings.workspace} into {args.salvage}; lost:", *(lost or ["nothing"])]))
+    elif args.salvage:
+        _say("\n".join([f"salvaged {settings.workspace} into {args.salvage}; lost:", *(problems or ["nothing"])]))
     else:
         _say("\n".join(problems) if problems else f"{settings.workspace} is healthy")
     return SOME_FAILED if problems else 0

@@ -58,10 +58,28 @@ def _command(commands: _Commands, name: str, purpose: str, example: str) -> argp
         epilog=f"example:\n  {example}",
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    parser.add_argument("--json", action="store_true", help="print one JSON value instead of text")
-    parser.add_argument("--debug", action="store_true", help="show the traceback of an error")
-    parser.add_argument("--config", type=Path, metavar="FILE", help="TOML file of settings instead of ./ragloom.toml")
+    _add_common(parser)
     return parser
+
+
+def _add_common(parser: argparse.ArgumentParser, **default: Any) -> None:
+    parser.add_argument("--json", action="store_true", help="print one JSON value instead of text", **default)
+    parser.add_argument("--debug", action="store_true", help="show the traceback of an error", **default)
+    parser.add_argument(
+        "--config", type=Path, metavar="FILE", help="TOML file of settings instead of ./ragloom.toml", **default
+    )
+
+
+def _positive(text: str) -> int:
+    if not text.isdecimal() or int(text) < 1:
+        raise argparse.ArgumentTypeError(f"{text!r} is not a whole number of at least 1")
+    return int(text)
+
+
+def _port(text: str) -> int:
+    if (port := _positive(text)) > 65535:
+        raise argparse.ArgumentTypeError(f"{text!r} is no port: the highest is 65535")
+    return port
 
 
 def _add_settings(parser: argparse.ArgumentParser, *groups: str) -> None:
@@ -118,7 +136,9 @@ def _add_batch(commands: _Commands) -> None:
     parser.add_argument(
         "--estimate", action="store_true", help="answer a sample and predict calls, tokens, cost and time"
     )
-    parser.add_argument("--sample", type=int, default=10, metavar="N", help="questions in the sample (default: 10)")
+    parser.add_argument(
+        "--sample", type=_positive, default=10, metavar="N", help="questions in the sample (default: 10)"
+    )
     parser.add_argument("--retry-failed", action="store_true", help="try failed questions again")
     _add_settings(parser, "where", "pipeline", "model", "embedder", "batch", "budget")
 
@@ -128,7 +148,7 @@ def _add_eval(commands: _Commands) -> None:
         commands,
         "eval",
         "measure retrieval on labelled questions, or the answers of runs",
-        "ragloom eval questions.json; ragloom eval --run 1f0c9a --run 77ab02",
+        "ragloom eval questions.json; ragloom eval --run 32103111650e --run 939c0cdffc41",
     )
     parser.add_argument("questions", type=Path, nargs="*", help="labelled questions: measures retrieval")
     parser.add_argument(
@@ -137,7 +157,9 @@ def _add_eval(commands: _Commands) -> None:
     parser.add_argument(
         "--retrievers", nargs="+", choices=("bm25", "dense", "fused"), default=("bm25", "dense", "fused")
     )
-    parser.add_argument("--at", type=int, nargs="+", default=(2, 5, 10), metavar="K", help="cut-offs (default: 2 5 10)")
+    parser.add_argument(
+        "--at", type=_positive, nargs="+", default=(2, 5, 10), metavar="K", help="cut-offs (default: 2 5 10)"
+    )
     _add_settings(parser, "where", "embedder")
 
 
@@ -165,7 +187,9 @@ def _add_models(commands: _Commands) -> None:
     serve = actions.add_parser("serve", help="serve a model on an OpenAI-compatible endpoint until interrupted")
     serve.add_argument("name", nargs="?", default="smollm2")
     serve.add_argument("--host", default="127.0.0.1")
-    serve.add_argument("--port", type=int, default=8080)
+    serve.add_argument("--port", type=_port, default=8080)
+    for action in actions.choices.values():  # `models list --json` as well as `models --json list`
+        _add_common(action, default=argparse.SUPPRESS)
 
 
 def _add_doctor(commands: _Commands) -> None:

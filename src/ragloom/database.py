@@ -39,7 +39,7 @@ class Table:
 TALLY = Table("tally", ("name",), ("count", "sum"))
 
 _MODULUS = 1 << 128
-_REPAIR = "`ragloom doctor` says what is damaged, and can save the rest"
+_REPAIR = "`ragloom doctor --salvage FOLDER` copies what is whole into a new workspace"
 # Without the first two of these SQLite reads a damaged or hostile schema as it stands.
 _PRAGMAS = ("trusted_schema = OFF", "cell_size_check = ON", "mmap_size = 0")
 
@@ -134,6 +134,10 @@ class Database:
             hashes = [row[0] for row in self.execute(sql)]
             self._check_tally(table, hashes)
         return hashes
+
+    def count(self, table: Table) -> int:
+        """The number of rows, by the tally."""
+        return self._tally(table)[0]
 
     def row(self, table: Table, *key: Any) -> Row | None:
         """The row of that key, checked, or None."""

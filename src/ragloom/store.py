@@ -198,6 +198,10 @@ class Store:
         """All chunks by source and position, whatever the order they were stored in."""
         return [schema.chunk_of(row) for row in self._database.all_rows(schema.CHUNKS)]
 
+    def chunk_count(self) -> int:
+        """The number of all chunks."""
+        return self._database.count(schema.CHUNKS)
+
     def corpus_id(self) -> str:
         """A fingerprint of all chunks in their order: equal chunks give equal ids, any change gives another."""
         return blake2b(b"".join(self._database.row_hashes(schema.CHUNKS)), digest_size=16).hexdigest()
@@ -377,7 +381,8 @@ class Store:
     def _run_row(self, run_id: str) -> Row:
         row = self._database.row(schema.RUNS, run_id)
         if row is None:
-            raise StoreError(f"no run {run_id!r} in {self.folder}", "`Store.runs` lists what there is")
+            ids = ", ".join(run.id for run in self.runs()) or "none"
+            raise StoreError(f"no run {run_id!r} in {self.folder}", f"its runs are: {ids}")
         return row
 
     def _stored_run(self, row: Row) -> StoredRun:
@@ -423,7 +428,8 @@ class Store:
 def salvage(folder: str | Path, into: str | Path) -> list[str]:
     """`Store.salvage` for a workspace that is damaged too badly to be opened."""
     with file_errors(Path(folder)):
-        Path(folder, FILE).stat()
+        if not Path(folder, FILE).exists():
+            raise StoreError(f"no workspace at {folder}", "name the folder that holds the damaged one")
     database = Database(Path(folder, FILE), write=False)
     try:
         return _salvage(database, into)

@@ -56,8 +56,9 @@ def file_errors(folder: Path) -> Iterator[None]:
         if error.errno in (errno.ENOSPC, errno.EDQUOT):
             raise StoreFull(f"the disk under {folder} is full ({error.strerror})", "make room and try again") from error
         if error.errno in (errno.EACCES, errno.EPERM, errno.EROFS):
+            reading = error.errno != errno.EROFS and not os.access(folder, os.R_OK)
             raise StoreError(
-                f"no permission to {'write in' if os.access(folder, os.R_OK) else 'read'} {folder} ({error.strerror})",
+                f"no permission to {'read' if reading else 'write in'} {folder} ({error.strerror})",
                 "change its permissions, or use another folder",
             ) from error
         raise StoreError(f"{folder} cannot be used as a workspace ({error})", "use another folder") from error

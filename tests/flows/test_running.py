@@ -91,6 +91,14 @@ def test_what_cannot_work_is_said_before_a_server_is_started(
     assert problem in capsys.readouterr().err
 
 
+@pytest.mark.parametrize("option", ["--out", "--report"])
+def test_a_flow_does_not_write_over_its_questions(
+    option: str, settings: Settings, questions: Path, capsys: pytest.CaptureFixture[str]
+):
+    assert flow("batch", questions, option, questions, settings=settings) == 2
+    assert "holds the questions" in capsys.readouterr().err
+
+
 @pytest.mark.parametrize("schedule", [[], ["--cron", "0 3 * * *"]])
 def test_a_server_that_does_not_answer_is_named(
     schedule: list[str], settings: Settings, capsys: pytest.CaptureFixture[str]
