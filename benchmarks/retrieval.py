@@ -24,7 +24,6 @@ from ragloom.types import Embedder
 ROOT = Path(__file__).resolve().parents[1]
 SETS = {"musique": "MuSiQue", "hotpotqa": "HotpotQA", "2wikimultihopqa": "2WikiMultiHopQA"}
 MEASURES = ("recall@2", "recall@5", "recall@10", "all-gold@5")
-PLACE = re.compile(r"(<!-- results: benchmarks/retrieval\.py -->\n).*?(<!-- end -->)", re.DOTALL)
 
 
 def rows(folder: Path, name: str, embedder: Embedder) -> Iterator[tuple[str, ...]]:
@@ -49,22 +48,34 @@ def rows(folder: Path, name: str, embedder: Embedder) -> Iterator[tuple[str, ...
         yield sizes, scores.system, *(f"{scores.mean(measure):.3f}" for measure in MEASURES), difference
 
 
-def main() -> None:
-    """Measure, print, and with `--write` put the table into the README."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+def arguments(description: str | None) -> argparse.Namespace:
+    """The command line of a benchmark that reads data sets and writes a table."""
+    parser = argparse.ArgumentParser(description=description, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--data", type=Path, default=ROOT.parent / "shared" / "datasets")
     parser.add_argument("--write", action="store_true", help="write the table into README.md")
     args = parser.parse_args()
     if not args.data.is_dir():
         sys.exit(f"there are no data sets in {args.data}; name their folder with --data")
+    return args
+
+
+def write_into_readme(script: str, table: str) -> None:
+    """Put the table between the README's marks of the script."""
+    readme = ROOT / "README.md"
+    place = re.compile(rf"(<!-- results: {re.escape(script)} -->\n).*?(<!-- end -->)", re.DOTALL)
+    text = place.sub(lambda marks: f"{marks[1]}\n{table}\n\n{marks[2]}", readme.read_text(encoding="utf-8"))
+    readme.write_text(text, encoding="utf-8")
+
+
+def main() -> None:
+    """Measure, print, and with `--write` put the table into the README."""
+    args = arguments(__doc__)
     embedder = LocalEmbedder()
     found = [row for folder, name in SETS.items() for row in rows(args.data / folder, name, embedder)]
     table = Table(("set", "retriever", *MEASURES, "recall@5 against BM25"), tuple(found)).markdown()
     print(table)
     if args.write:
-        readme = ROOT / "README.md"
-        text = PLACE.sub(lambda marks: f"{marks[1]}\n{table}\n\n{marks[2]}", readme.read_text(encoding="utf-8"))
-        readme.write_text(text, encoding="utf-8")
+        write_into_readme("benchmarks/retrieval.py", table)
 
 
 if __name__ == "__main__":
