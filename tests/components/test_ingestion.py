@@ -86,7 +86,7 @@ def test_a_glob_without_a_match_is_an_error(tmp_path: Path) -> None:
 
 
 def test_a_malformed_glob_is_an_error(tmp_path: Path) -> None:
-    with pytest.raises(InputError, match=r"x\*\*.*no"):
+    with pytest.raises(InputError, match=r"x\*\*"):  # Python 3.13 takes it for x*, and finds nothing
         list(read_documents(tmp_path / "x**" / "*.txt"))
 
 
