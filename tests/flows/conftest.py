@@ -15,6 +15,7 @@ for name in [name for name in os.environ if name.startswith("PREFECT_")]:
     del os.environ[name]
 os.environ["PREFECT_HOME"] = _home.name
 
+from prefect.logging.configuration import setup_logging  # noqa: E402
 from prefect.testing.utilities import prefect_test_harness  # noqa: E402
 
 from ragloom.pipelines.settings import Settings  # noqa: E402
@@ -25,6 +26,7 @@ CAPITALS = {"France": "Paris", "Italy": "Rome", "Spain": "Madrid"}
 @pytest.fixture(scope="session")
 def prefect_server() -> Iterator[None]:
     with prefect_test_harness(server_startup_timeout=120):
+        setup_logging()  # its console keeps the stderr of now: that of a test with capsys would be closed for the next
         yield
 
 
