@@ -69,7 +69,11 @@ def local_llm(
     own = os.environ.get("RAGLOOM_LLM_GGUF")
     name = own if own and name == DEFAULT else name
     if name not in CATALOGUE and not name.endswith(".gguf"):
-        raise ConfigError(f"there is no local model {name!r}", f"name a .gguf file, or one of: {', '.join(CATALOGUE)}")
+        known_names = ", ".join(model.name for model in CATALOGUE.values() if model.api is not None)
+        raise ConfigError(
+            f"there is no local model {name!r}",
+            f"name a .gguf file or one of {known_names}, or set a base URL for a model behind an endpoint",
+        )
     if name in CATALOGUE and CATALOGUE[name].api is None:
         raise ConfigError(f"{name} is an embedder, not a language model", "see `ragloom models list`")
     known = CATALOGUE[name].api if name in CATALOGUE else None

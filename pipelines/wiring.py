@@ -21,7 +21,6 @@ def open_llm(settings: Settings, store: Store | None = None) -> IdentifiedLLM:
     """The model of the settings; with a writable store its replies are kept there and asked for only once."""
     llm: IdentifiedLLM
     if settings.base_url is None:
-        _require_local(settings.model, "model", "base_url")
         from ragloom.components.local_server import local_llm
 
         llm = local_llm(settings.model)
@@ -39,7 +38,11 @@ def open_llm(settings: Settings, store: Store | None = None) -> IdentifiedLLM:
 def open_embedder(settings: Settings) -> Embedder:
     """The embedder of the settings."""
     if settings.embedding_base_url is None:
-        _require_local(settings.embedder, "embedder", "embedding_base_url")
+        if settings.embedder != "minilm":
+            raise ConfigError(
+                f"there is no local embedder {settings.embedder!r}, only minilm",
+                "set embedding_base_url to the endpoint that serves it",
+            )
         from ragloom.components.minilm import LocalEmbedder
 
         return LocalEmbedder()
@@ -85,13 +88,3 @@ def open_pipeline(settings: Settings, store: Store, *, on_text: Callable[[str], 
         return ClosedBook(reader)
     name = "fused" if settings.pipeline == "hybrid" else settings.retriever
     return RetrieveThenRead(open_retriever(name, settings, store), reader, k=settings.k)
-
-
-def _require_local(name: str, setting: str, alternative: str) -> None:
-    from ragloom.components.local_models import CATALOGUE
-
-    if name not in CATALOGUE:
-        raise ConfigError(
-            f"{setting} {name!r} is no local model (local ones: {', '.join(CATALOGUE)})",
-            f"set {alternative} to the endpoint that serves it",
-        )
