@@ -15,7 +15,7 @@ DRIVER = Path(__file__).parents[1] / "support" / "killed_batch.py"
 
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="the driver forks")
 def test_a_batch_killed_20_times_answers_everything_once_and_repeats_no_more_than_was_under_way(tmp_path: Path):
-    with ScriptedEndpoint(delay_s=0.02) as endpoint:
+    with ScriptedEndpoint(delay_s=0.05) as endpoint:
         driver = subprocess.run(
             [
                 *(sys.executable, str(DRIVER), str(tmp_path / "batches"), "--base-url", endpoint.base_url),

@@ -74,7 +74,7 @@ def kill_and_resume(folder: Path, base_url: str, kills: int, seed: int) -> int:
     landed = 0
     while landed < kills:
         pid = batch(folder, base_url)
-        time.sleep(moments.uniform(0.02, 0.4))
+        time.sleep(moments.uniform(0.05, 1.0))
         os.kill(pid, signal.SIGKILL)
         status = os.waitpid(pid, 0)[1]
         if os.WIFEXITED(status):
