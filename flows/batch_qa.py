@@ -86,7 +86,6 @@ def answer_slice(run_id: str, question_ids: list[str], settings: Settings) -> Ba
             workers=settings.questions_at_once,
             budget=settings.budget,
             only=set(question_ids),
-            progress=False,
         )
 
 
