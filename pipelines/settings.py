@@ -37,12 +37,16 @@ class Settings(BaseModel):
     context_tokens: int | None = Field(default=None, ge=1, description="longest context given to the reader, in tokens")
     model: str = Field(default="smollm2", description="name of a local model, or of one at the base URL")
     base_url: str | None = Field(default=None, description="OpenAI-compatible endpoint of the model")
-    api: Literal["chat", "completions"] = Field(default="chat", description="which endpoint of the base URL to use")
+    api: Literal["chat", "completions"] | None = Field(
+        default=None, description="how the model is asked; by default as suits a local model, and chat at a base URL"
+    )
     api_key_env: str = Field(default="OPENAI_API_KEY", description="environment variable that holds the key")
     max_tokens: int | None = Field(default=None, ge=1, description="longest answer, in tokens")
     seed: int | None = Field(default=None, description="seed passed on to the model")
-    deadline_s: float = Field(
-        default=120.0, gt=0, description="longest time for one call to the model, retries included"
+    deadline_s: float | None = Field(
+        default=None,
+        gt=0,
+        description="longest time for one call, retries included; by default 120, and 600 for a local model",
     )
     embedder: str = Field(
         default="minilm", description="the local embedder, or the name of one at the embedding base URL"

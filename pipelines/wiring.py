@@ -21,16 +21,16 @@ def open_llm(settings: Settings, store: Store | None = None) -> IdentifiedLLM:
     """The model of the settings; with a writable store its replies are kept there and asked for only once."""
     llm: IdentifiedLLM
     if settings.base_url is None:
-        from ragloom.components.local_server import local_llm
+        from ragloom.components.local_server import LocalLLM, local_llm
 
-        llm = local_llm(settings.model)
+        llm = local_llm(settings.model, api=settings.api, deadline_s=settings.deadline_s or LocalLLM.deadline_s)
     else:
         llm = OpenAILLM(
             model=settings.model,
             base_url=settings.base_url,
-            api=settings.api,
+            api=settings.api or "chat",
             api_key_env=settings.api_key_env,
-            deadline_s=settings.deadline_s,
+            deadline_s=settings.deadline_s or OpenAILLM.deadline_s,
         )
     return Cached(llm, store) if store is not None and store.writable else llm
 

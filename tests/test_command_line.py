@@ -70,7 +70,7 @@ def test_index_then_ask_gives_an_answer_with_its_source_and_cost(
     assert code == 0
     assert out.startswith("Ada Quill\n")
     assert "[1] mill (mill.md, characters 22-31)" in out or "[1] mill.md, characters 22-31" in out
-    assert "1 calls" in out
+    assert "1 call, " in out
 
 
 def test_documents_reach_the_model_as_they_are(ragloom: Ragloom, notes: Path, endpoint: ScriptedEndpoint):
@@ -219,6 +219,13 @@ def test_a_broken_line_is_named_and_nothing_of_its_file_is_stored(ragloom: Raglo
     assert "line 2" in err or ":2" in err
     with Store.open("workspace") as store:
         assert store.chunks() == []
+
+
+def test_a_file_of_a_kind_that_is_not_read_is_no_failure(ragloom: Ragloom, notes: Path):
+    (notes / "picture.png").write_bytes(b"\x89PNG")
+    code, out, _ = ragloom("index", notes, "--no-dense")
+    assert code == 0
+    assert "skipped picture.png" in out
 
 
 def test_what_is_skipped_is_listed(ragloom: Ragloom, notes: Path):

@@ -84,7 +84,8 @@ def _index(args: argparse.Namespace) -> int:
             f"{report.changed} changed, {report.removed + removed} removed, {report.unchanged} unchanged, "
             f"{len(report.skipped)} skipped"
         )
-    return SOME_FAILED if report.skipped else 0
+    failed = report.skipped and args.on_error == "skip"  # else they are only files of kinds that are not read
+    return SOME_FAILED if failed else 0
 
 
 def _ask(args: argparse.Namespace) -> int:
@@ -273,7 +274,8 @@ def _stream(piece: str) -> None:
 def _usage(usage: Usage) -> str:
     price = "price unknown" if usage.cost is None else f"${usage.cost:.4f}"
     cached = f" and {usage.cache_hits} kept replies" if usage.cache_hits else ""
-    return f"{usage.calls} calls{cached}, {usage.tokens} tokens, {price}"
+    calls = "1 call" if usage.calls == 1 else f"{usage.calls} calls"
+    return f"{calls}{cached}, {usage.tokens} tokens, {price}"
 
 
 def _print_answer(answer: Answer, store: Store, *, streamed: bool, trace: bool) -> None:

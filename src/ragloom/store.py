@@ -420,28 +420,27 @@ class Store:
             return found
         return self._derived.problems(self.corpus_id())
 
-    def salvage(self, into: str | Path) -> list[str]:
-        """Copy every good row into a new workspace, and return what was lost, one line each."""
-        return _salvage(self._database, into)
-
 
 def salvage(folder: str | Path, into: str | Path) -> list[str]:
-    """`Store.salvage` for a workspace that is damaged too badly to be opened."""
+    """Copy every good row of a workspace, which may be too damaged to be opened, into a new one.
+
+    Returns:
+        What was lost, one line each.
+
+    Raises:
+        StoreError: no workspace there, or one in the new folder already.
+    """
+    if Path(into, FILE).exists():
+        raise StoreError(f"there is a workspace in {into} already", "give a new folder")
     with file_errors(Path(folder)):
         if not Path(folder, FILE).exists():
             raise StoreError(f"no workspace at {folder}", "name the folder that holds the damaged one")
     database = Database(Path(folder, FILE), write=False)
     try:
-        return _salvage(database, into)
+        with Store.open(into) as new:
+            return repair.copy(database, new._database)
     finally:
         database.close()
-
-
-def _salvage(database: Database, into: str | Path) -> list[str]:
-    if Path(into, FILE).exists():
-        raise StoreError(f"there is a workspace in {into} already", "give a new folder")
-    with Store.open(into) as new:
-        return repair.copy(database, new._database)
 
 
 # ---- Rows
