@@ -83,7 +83,7 @@ def retrieval_table(
         ("questions", "retriever", "n", *shown, f"recall@{middle} against {retrievers[0]}"),
         tuple(rows),
         (
-            f"{len(chunks)} passages. {'; '.join(f'{name}: {_describe(name, settings)}' for name in retrievers)}.",
+            f"{len(chunks)} chunks. {'; '.join(f'{name}: {_describe(name, settings)}' for name in retrievers)}.",
             "recall@k: part of a question's gold passages among the first k; all-gold@k: all of them are there.",
             "Differences with their 95 % paired bootstrap interval.",
         ),
