@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.util
+import contextlib
 import os
 import subprocess
 import sys
@@ -87,11 +88,11 @@ def _watch(
 def _bytes_there(folders: tuple[Path, ...]) -> int:
     sizes: dict[str, int] = {}  # by name: for a moment a wheel is in both folders
     for folder in folders:
-        for file in folder.rglob("*.whl"):
-            try:
-                sizes[file.name] = max(sizes.get(file.name, 0), file.stat().st_size)
-            except OSError:  # moved meanwhile
-                continue
+        for place, _, names in os.walk(folder):  # not rglob: it fails where pip removes a folder meanwhile
+            for name in names:
+                with contextlib.suppress(OSError):  # moved meanwhile
+                    if name.endswith(".whl"):
+                        sizes[name] = max(sizes.get(name, 0), Path(place, name).stat().st_size)
     return sum(sizes.values())
 
 
