@@ -159,7 +159,7 @@ def write_report(store: Store, run_id: str, path: Path) -> None:
             place = f"{sources.get(citation['document_id'], 'removed since')}, {citation['start']}-{citation['end']}"
             lines.append(f"- [{citation['number']}] {_line(citation['title'])} ({place}; by {citation['by']})")
         if row["seconds"] is not None:
-            lines.append(f"{row['calls']} calls, {row['seconds']:.2f} s")
+            lines.append(f"{row['seconds']:.2f} s, calls: {row['calls']}")
         sections.append("\n\n".join(lines))
     write_aside(path, lambda aside: _write(aside, "\n\n".join(sections) + "\n"))
 
