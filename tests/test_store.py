@@ -477,6 +477,98 @@ def test_build_that_fails_leaves_nothing_behind(tmp_path: Path) -> None:
         assert list((tmp_path / "derived").iterdir()) == []
 
 
+def grow(store: Store, log: list[str], *, made_from: str = "") -> Path:
+    """Derived files of one line per build or update."""
+
+    def build(folder: Path) -> None:
+        log.append("built")
+        (folder / "lines").write_text(store.corpus_id() + "\n", encoding="utf-8")
+
+    def update(folder: Path, previous: Path) -> None:
+        log.append("updated")
+        before = (previous / "lines").read_text(encoding="utf-8")
+        (folder / "lines").write_text(before + store.corpus_id() + "\n", encoding="utf-8")
+
+    return store.derived("index", {"k": 1}, build, update=update, made_from=made_from)
+
+
+def test_derived_files_are_updated_from_the_last_build(tmp_path: Path) -> None:
+    log: list[str] = []
+    with Store.open(tmp_path) as store:
+        for text in "xyz":
+            put(store, ("a", text))
+            folder = grow(store, log)
+            assert grow(store, log) == folder
+        assert log == ["built", "updated", "updated"]
+        assert (folder / "lines").read_text(encoding="utf-8").count("\n") == 3
+        assert list((tmp_path / "derived").iterdir()) == [folder]
+        assert store.check() == []
+
+
+def test_files_of_other_parameters_are_no_start_for_an_update(tmp_path: Path) -> None:
+    log: list[str] = []
+    with Store.open(tmp_path) as store:
+        put(store, ("a", "x"))
+        store.derived("index", {"k": 2}, lambda folder: (folder / "lines").write_bytes(b"other"))
+        grow(store, log)
+    assert log == ["built"]
+
+
+@pytest.mark.parametrize("write", [True, False])
+def test_damaged_files_are_no_start_for_an_update(tmp_path: Path, write: bool) -> None:
+    log: list[str] = []
+    with Store.open(tmp_path) as store:
+        put(store, ("a", "x"))
+        (grow(store, log) / "lines").write_text("y\n", encoding="utf-8")
+        put(store, ("a", "y"))
+    with Store.open(tmp_path, write=write) as store:
+        assert len(store.check()) == 1
+        grow(store, log)
+    assert log == ["built", "built"]
+
+
+def test_reader_updates_into_a_folder_of_its_own(tmp_path: Path) -> None:
+    log: list[str] = []
+    with Store.open(tmp_path) as store:
+        put(store, ("a", "x"))
+        old = grow(store, log)
+        put(store, ("a", "y"))
+    with Store.open(tmp_path, write=False) as store:
+        folder = grow(store, log)
+        assert grow(store, log) == folder
+        assert tmp_path not in folder.parents
+    assert log == ["built", "updated"]
+    assert old.exists()
+
+
+def test_update_that_fails_leaves_the_last_build(tmp_path: Path) -> None:
+    def update(folder: Path, previous: Path) -> None:
+        (folder / "half").write_text("x", encoding="utf-8")
+        raise FileNotFoundError("model.bin")
+
+    log: list[str] = []
+    with Store.open(tmp_path) as store:
+        put(store, ("a", "x"))
+        old = grow(store, log)
+        put(store, ("a", "y"))
+        with pytest.raises(FileNotFoundError, match=r"model\.bin"):
+            store.derived("index", {"k": 1}, lambda folder: None, update=update)
+        assert list((tmp_path / "derived").iterdir()) == [old]
+        grow(store, log)
+    assert log == ["built", "updated"]
+
+
+def test_derived_files_are_stale_when_what_else_they_are_made_from_changes(tmp_path: Path) -> None:
+    log: list[str] = []
+    with Store.open(tmp_path) as store:
+        put(store, ("a", "x"))
+        other = store.derived("index", {"k": 2}, lambda folder: None)
+        for made_from in ("", "a", "a", "b", ""):
+            folder = grow(store, log, made_from=made_from)
+        assert log == ["built", "updated", "updated", "updated"]
+        assert set((tmp_path / "derived").iterdir()) == {folder, other}  # other parameters, same corpus: both are used
+
+
 def test_derived_files_of_a_reader_go_when_it_is_closed(tmp_path: Path) -> None:
     with Store.open(tmp_path) as store:
         put(store, ("a", "x"))

@@ -10,6 +10,7 @@ import shutil
 import tempfile
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
+from functools import partial
 from hashlib import blake2b, file_digest
 from pathlib import Path
 from threading import RLock
@@ -17,10 +18,11 @@ from typing import Any
 from uuid import uuid4
 
 from ragloom import schema
-from ragloom.database import Database, sync
+from ragloom.database import Database, Row, sync
 from ragloom.errors import StoreCorrupt, StoreFull
 
 Build = Callable[[Path], None]
+Update = Callable[[Path, Path], None]
 
 _log = logging.getLogger(__name__)
 _NAME = re.compile(r"[a-z0-9][a-z0-9_-]{0,63}")
@@ -40,15 +42,32 @@ class DerivedFiles:
         self._writable = writable
         self._lock = RLock()  # one build at a time; it may ask for another one that it needs
         self._session = ExitStack()
-        self._temporary: dict[tuple[str, str], Path] = {}
+        self._temporary: dict[tuple[str, str, str], Path] = {}
 
-    def get(self, name: str, parameters: Mapping[str, Any], corpus: str, build: Build) -> Path:
-        """The folder built under that name from that corpus and those parameters; built now unless it is there."""
+    def get(
+        self,
+        name: str,
+        parameters: Mapping[str, Any],
+        corpus: str,
+        build: Build,
+        *,
+        update: Update | None = None,
+        made_from: str = "",
+    ) -> Path:
+        """The folder of that name, parameters and state of the data; see `Store.derived`."""
         if not _NAME.fullmatch(name):
             raise ValueError(f"the name of derived files is lower-case letters, digits, - and _, got {name!r}")
         key = (name, json.dumps(parameters, sort_keys=True))
+        state = (corpus, made_from)
         with self._lock:
-            return self._present(key, corpus) or self._temporary.get(key) or self._make(key, corpus, build)
+            if (*key, made_from) in self._temporary:
+                return self._temporary[*key, made_from]
+            row = self._row(key)
+            if row is not None and row[2] == _stored(*state):
+                return self._verified(row) or self._make(key, *state, build)
+            if row is not None and update is not None and (previous := self._verified(row)):
+                build = partial(_from_previous, update, previous)
+            return self._make(key, *state, build)
 
     def sweep(self) -> None:
         """Remove what no row vouches for; call only while nobody else can be building."""
@@ -64,39 +83,41 @@ class DerivedFiles:
                 if leftover.name not in known:
                     _remove(leftover)
 
-    def problems(self, corpus: str) -> list[str]:
+    def problems(self) -> list[str]:
         """Rows whose files are not what was built."""
         return [
             f"derived files {name}: {self._folder / folder} is damaged; it is rebuilt when it is next used"
-            for name, _, built_from, folder, files in self._database.all_rows(schema.DERIVED)
-            if built_from == corpus and not _intact(self._folder / folder, files)
+            for name, _, _, folder, files in self._database.all_rows(schema.DERIVED)
+            if not _intact(self._folder / folder, files)
         ]
 
     def close(self) -> None:
         """Remove the folders made for a store that cannot be written."""
         self._session.close()
 
-    def _present(self, key: tuple[str, str], corpus: str) -> Path | None:
+    def _row(self, key: tuple[str, str]) -> Row | None:
+        """The row of that key, from whatever state of the data."""
         try:
-            row = self._database.row(schema.DERIVED, *key)
+            return self._database.row(schema.DERIVED, *key)
         except StoreCorrupt as damage:
             _log.warning("%s; rebuilding", damage.problem)
             return None
-        if row is None or row[2] != corpus:
-            return None
+
+    def _verified(self, row: Row) -> Path | None:
+        """The row's folder, if its files are what was built."""
         folder: Path = self._folder / row[3]
         if _intact(folder, row[4]):
             return folder
         _log.warning("the derived files %s are damaged; rebuilding", folder)
         return None
 
-    def _make(self, key: tuple[str, str], corpus: str, build: Build) -> Path:
+    def _make(self, key: tuple[str, str], corpus: str, made_from: str, build: Build) -> Path:
         name = key[0]
         if not self._writable:
             place = Path(self._session.enter_context(tempfile.TemporaryDirectory(prefix=f"ragloom-{name}-")))
             with _full_disk(place):
                 build(place)
-            self._temporary[key] = place
+            self._temporary[*key, made_from] = place
             return place
         place = self._folder / f"{name}-{uuid4().hex}"
         unfinished = self._folder / f"unfinished-{uuid4().hex}"
@@ -110,21 +131,29 @@ class DerivedFiles:
                 sync(self._folder)
         finally:
             _remove(unfinished)
-        self._enter((*key, corpus, place.name, files))
+        self._enter((*key, _stored(corpus, made_from), place.name, files), corpus)
         return place
 
-    def _enter(self, row: tuple[str, ...]) -> None:
-        """Vouch for a build, and drop the ones of that name from other states of the corpus."""
-        name, parameters, corpus, _, _ = row
+    def _enter(self, row: Row, corpus: str) -> None:
+        """Vouch for a build, and then drop the one it replaces and those of that name from another corpus."""
+        name, parameters, *_ = row
         with self._database.transaction(durable=True) as database:
-            old = database.rows(
-                schema.DERIVED, "name = ? AND (corpus <> ? OR parameters = ?)", (name, corpus, parameters)
-            )
+            of_name = database.rows(schema.DERIVED, "name = ?", (name,))
+            old = [other for other in of_name if other[1] == parameters or not other[2].startswith(corpus)]
             for superseded in old:
                 database.delete(schema.DERIVED, *superseded[:2])
             database.insert(schema.DERIVED, [row])
         for superseded in old:
             _remove(self._folder / superseded[3])
+
+
+def _stored(corpus: str, made_from: str) -> str:
+    """The state of the data as its row has it."""
+    return f"{corpus} {made_from}" if made_from else corpus
+
+
+def _from_previous(update: Update, previous: Path, folder: Path) -> None:
+    update(folder, previous)
 
 
 @contextmanager

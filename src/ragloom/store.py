@@ -393,7 +393,15 @@ class Store:
 
     # ---- Derived files
 
-    def derived(self, name: str, parameters: Mapping[str, Any], build: Callable[[Path], None]) -> Path:
+    def derived(
+        self,
+        name: str,
+        parameters: Mapping[str, Any],
+        build: Callable[[Path], None],
+        *,
+        update: Callable[[Path, Path], None] | None = None,
+        made_from: str = "",
+    ) -> Path:
         """A folder of files that `build` made from the present chunks and those parameters, verified just now.
 
         It is built if it is missing, stale or damaged; a build that fails leaves nothing behind. Where the store is not
@@ -403,8 +411,12 @@ class Store:
             name: lower-case letters, digits, - and _.
             parameters: JSON, everything besides the chunks that the files depend on.
             build: writes the files into the empty folder it is given.
+            update: does the same, given as second argument the folder of the last build of that name and those
+                parameters: stale, verified just now, gone once the new one is committed. Called instead of `build`
+                where there is such a folder, so that an index is updated rather than built from nothing.
+            made_from: fingerprint of what else in the store the files are made from; another one makes them stale.
         """
-        return self._derived.get(name, parameters, self.corpus_id(), build)
+        return self._derived.get(name, parameters, self.corpus_id(), build, update=update, made_from=made_from)
 
     # ---- Health
 
@@ -416,9 +428,7 @@ class Store:
                 SQLite's own check.
         """
         found = repair.problems(self._database, quick=quick)
-        if quick or found:  # without sound chunks there is nothing to compare derived files with
-            return found
-        return self._derived.problems(self.corpus_id())
+        return found if quick or found else self._derived.problems()
 
 
 def salvage(folder: str | Path, into: str | Path) -> list[str]:

@@ -29,24 +29,27 @@ def entry(source: str, text: str, title: str = "", *, width: int = 40) -> tuple[
 
 
 def build_index(store: Store) -> Path:
-    """A derived folder whose files say which corpus they were built from."""
+    """A derived folder whose files say which corpus they were built from, and which ones they were updated from."""
 
-    def build(folder: Path) -> None:
+    def build(folder: Path, previous: Path | None = None) -> None:
+        history = (previous / "history").read_text(encoding="utf-8") if previous else ""
+        (folder / "history").write_text(f"{history}{store.corpus_id()}\n", encoding="utf-8")
         (folder / "parts").mkdir()
         (folder / "parts" / "corpus").write_text(store.corpus_id(), encoding="utf-8")
         (folder / "chunks.json").write_text(json.dumps([chunk.text for chunk in store.chunks()]), encoding="utf-8")
 
-    return store.derived("index", {"width": 40}, build)
+    return store.derived("index", {"width": 40}, build, update=build)
 
 
 @dataclass
 class Expected:
-    """Texts by source, reply texts by key, results by question, attempts and whether they are settled."""
+    """Texts by source, reply texts by key, results by question, whether each attempt is settled, and an index at all."""
 
     texts: dict[str, str] = field(default_factory=dict)
     replies: dict[str, str] = field(default_factory=dict)
     results: dict[str, Any] = field(default_factory=dict)
     attempts: dict[int, bool] = field(default_factory=dict)
+    derived: bool = False
 
     def apply(self, operation: Mapping[str, Any]) -> None:
         match operation["do"]:
@@ -62,6 +65,8 @@ class Expected:
                 self.replies[operation["key"]] = operation["text"]
             case "item":
                 self.results[operation["question"]] = operation["result"]
+            case "derive":
+                self.derived = True
 
 
 def read_log(log: Path) -> tuple[Expected, dict[str, Any] | None, int]:
@@ -110,6 +115,10 @@ def differences(store: Store, expected: Expected) -> list[str]:
     attempts = {attempt.id: attempt.status != "open" for attempt in store.attempts()}
     if attempts != expected.attempts:
         wrong.append(f"attempts: {sorted(attempts.items() ^ expected.attempts.items())}")
-    if (build_index(store) / "parts" / "corpus").read_text(encoding="utf-8") != store.corpus_id():
+    if expected.derived and not any((store.folder / "derived").iterdir()):
+        wrong.append("nothing is left to update derived files from")
+    index = build_index(store)
+    history = (index / "history").read_text(encoding="utf-8").splitlines()
+    if not (index / "parts" / "corpus").read_text(encoding="utf-8") == history[-1] == store.corpus_id():
         wrong.append("the derived files are of another corpus")
     return wrong
