@@ -17,7 +17,8 @@ from ragloom.components.bm25 import BM25
 from ragloom.components.datasets import Question, gold_chunks, read_questions
 from ragloom.components.ingestion import read_documents
 from ragloom.components.llm import OpenAILLM
-from ragloom.components.reading import Prompt, PromptReader
+from ragloom.components.passage_prompts import Prompt
+from ragloom.components.reading import PromptReader
 from ragloom.components.splitting import WholePassages
 from ragloom.errors import BadReply
 from ragloom.pipelines.evaluation import Interval, Scores, bootstrap, compare, evaluate_answers

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-from bisect import bisect_right
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from functools import cache
@@ -11,18 +10,16 @@ from pathlib import Path
 from typing import Literal
 
 from ragloom.components.completions import estimate_tokens
-from ragloom.components.prompting import Section, Template, fence, read_sections
+from ragloom.components.passage_prompts import Prompt
 from ragloom.errors import BadReply, ConfigError, InputError
 from ragloom.run import span
-from ragloom.types import LLM, Answer, Chunk, Citation, Hit, Message, Options
+from ragloom.types import LLM, Answer, Chunk, Citation, Hit, Options
 
 Mode = Literal["short", "long", "yes-no"]
-Role = Literal["system", "user", "assistant"]
 
 MAX_QUESTION_CHARACTERS = 100_000
 MAX_TOKENS: dict[Mode, int] = {"short": 48, "long": 512, "yes-no": 16}
 
-_SECTIONS = ("system", "example user", "example assistant", "passage", "user", "abstain")
 _CITATION = re.compile(r"\s*\[([0-9]{1,9}(?:\s*,\s*[0-9]{1,9})*)\]")
 
 
@@ -46,80 +43,6 @@ def check_question(question: str) -> None:
             f"the question is no valid text: character {error.start} is half of a surrogate pair",
             "read it from its file as UTF-8",
         ) from None
-
-
-@dataclass(frozen=True, slots=True)
-class Prompt:
-    """How a question and its passages are put to a model; from a file, so that users can write their own.
-
-    Attributes:
-        opening: the system message and the examples.
-        passage: how one passage is written; None for a prompt without passages.
-        user: the last message.
-        abstention: what the model is told to say when the passages do not hold the answer.
-        source: the file.
-    """
-
-    opening: tuple[tuple[Role, Template], ...]
-    passage: Template | None
-    user: Template
-    abstention: str
-    source: str
-
-    @classmethod
-    def load(cls, path: str | Path) -> Prompt:
-        """The prompt of a file; `components/prompts/short.txt` is one, and says how they are written.
-
-        Raises:
-            ConfigError: names the file, the line and what is wrong there.
-        """
-        sections = read_sections(path, _SECTIONS)
-        user = Template.parse(
-            _only(sections, "user", path), required=("question",), optional=("passages", "fence", "abstain")
-        )
-        passage = None
-        if "passages" in user.slots:
-            section = _only(sections, "passage", path)
-            passage = Template.parse(section, required=("number", "text"), optional=("title", "fence"))
-        abstain = _only(sections, "abstain", path)
-        if not abstain.text.strip():
-            raise abstain.error("'## abstain' is empty", "write what the model shall say when it lacks the answer")
-        return cls(tuple(_opening(sections)), passage, user, abstain.text.strip(), str(path))
-
-    def messages(self, question: str, passages: Sequence[Chunk]) -> list[Message]:
-        """The conversation, passages numbered from 1. Question and passages stand in it unchanged."""
-        values = {"abstain": self.abstention, "question": question}
-        values["fence"] = fence([question, *(text for chunk in passages for text in (chunk.title, chunk.text))])
-        if self.passage is not None:
-            values["passages"] = "\n\n".join(
-                self.passage.fill(values | {"number": str(number), "title": chunk.title, "text": chunk.text})
-                for number, chunk in enumerate(passages, 1)
-            )
-        turns = (*self.opening, ("user", self.user))
-        return [Message(role=role, content=template.fill(values)) for role, template in turns]
-
-
-def _only(sections: Sequence[Section], name: str, path: str | Path) -> Section:
-    found = [section for section in sections if section.name == name]
-    if not found:
-        raise ConfigError(f"{path} has no section '## {name}'", "compare it with the packaged prompts/short.txt")
-    if len(found) > 1:
-        raise found[1].error(f"a second '## {name}'", "keep one of them")
-    return found[0]
-
-
-def _opening(sections: Sequence[Section]) -> Iterator[tuple[Role, Template]]:
-    optional = ("fence", "abstain")
-    if any(section.name == "system" for section in sections):
-        yield "system", Template.parse(_only(sections, "system", ""), optional=optional)
-    examples = [section for section in sections if section.name.startswith("example")]
-    for place, section in enumerate(examples):
-        role: Role = "assistant" if place % 2 else "user"
-        if section.name != f"example {role}":
-            raise section.error(f"expected '## example {role}' here", "every example user has an example assistant")
-        yield role, Template.parse(section, optional=optional)
-    if len(examples) % 2:
-        raise examples[-1].error("the last example has no answer", "add its '## example assistant'")
 
 
 @cache
@@ -171,40 +94,21 @@ class PromptReader:
         if hits and prompt.passage is None:
             raise ConfigError(f"{prompt.source} has no slot {{passages}}", "add it to its '## user'")
         with span("read", mode=self.mode) as attributes:
-            shown = tuple(hits[: self._fitting(prompt, question, hits)])
+            chunks = [hit.chunk for hit in hits]
+            fitting = prompt.fitting(
+                question, chunks, context_tokens=self.context_tokens, count_tokens=self.count_tokens
+            )
+            shown = tuple(hits[:fitting])
             attributes |= {"passages": len(shown), "dropped": len(hits) - len(shown)}
             options = Options(max_tokens=self.max_tokens or MAX_TOKENS[self.mode]) | self.options
-            reply = self.llm(prompt.messages(question, [hit.chunk for hit in shown]), **options)
+            reply = self.llm(prompt.messages(question, chunks[:fitting]), **options)
             text, numbers = _split_citations(reply.text)
             text = self._tidy(text)
             cited = [number for number in numbers if 1 <= number <= len(shown)]
             attributes["bad_citations"] = len(numbers) - len(cited)
-            abstained = _says(prompt.abstention, text, cited)
+            abstained = _says(prompt.phrase, text, cited)
             citations = () if abstained else tuple(_citations(text, cited, shown))
             return Answer(text, shown, citations, abstained)
-
-    def _fitting(self, prompt: Prompt, question: str, hits: Sequence[Hit]) -> int:
-        """How many of the first passages fit."""
-        if self.context_tokens is None:
-            return len(hits)
-        chunks = [hit.chunk for hit in hits]
-
-        def size(passages: int) -> int:
-            return sum(self.count_tokens(turn["content"]) for turn in prompt.messages(question, chunks[:passages]))
-
-        fitting = bisect_right(range(len(hits) + 1), self.context_tokens, key=size) - 1
-        if fitting < 0:
-            raise InputError(
-                f"the question of {len(question):,} characters makes a prompt of about {size(0):,} tokens, "
-                f"more than the {self.context_tokens:,} allowed",
-                "ask a shorter question, or raise context_tokens",
-            )
-        if hits and not fitting:
-            raise ConfigError(
-                f"no passage fits into {self.context_tokens:,} context tokens: with the first it takes {size(1):,}",
-                "raise context_tokens, or index smaller chunks",
-            )
-        return fitting
 
     def _tidy(self, text: str) -> str:
         """The answer as its mode wants it: one line where it is short, one word where it is yes or no."""

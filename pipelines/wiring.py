@@ -8,7 +8,8 @@ from typing import Literal
 from ragloom.components.embedding import OpenAIEmbedder
 from ragloom.components.fusion import WeightedFusion
 from ragloom.components.llm import Cached, IdentifiedLLM, OpenAILLM
-from ragloom.components.reading import Prompt, PromptReader
+from ragloom.components.passage_prompts import Prompt
+from ragloom.components.reading import PromptReader
 from ragloom.errors import ConfigError, InputError
 from ragloom.pipelines.indexing import open_bm25, open_dense
 from ragloom.pipelines.question_answering import ClosedBook, RetrieveThenRead

@@ -8,11 +8,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from ragloom.components.completions import estimate_tokens
+from ragloom.components.passage_prompts import Prompt
 from ragloom.components.prompting import Template
 from ragloom.components.reading import (
     MAX_TOKENS,
     Mode,
-    Prompt,
     PromptReader,
     check_question,
     packaged_prompt,
@@ -107,7 +107,7 @@ def test_taking_the_data_out_of_a_prompt_leaves_its_file(mode: Mode, question: s
         prompt.passage.fill({"number": str(number), "title": title, "text": text, "fence": tag[1]})
         for number, (title, text) in enumerate(passages, 1)
     ]
-    values = {"passages": "\n\n".join(blocks), "question": question, "fence": tag[1], "abstain": prompt.abstention}
+    values = {"passages": "\n\n".join(blocks), "question": question, "fence": tag[1], "abstain": prompt.phrase}
     file = Path(prompt.source).read_text(encoding="utf-8")
     assert skeleton(last["content"], prompt.user, values) in file
     for block, (title, text) in zip(blocks, passages, strict=True):
