@@ -441,6 +441,73 @@ def test_runs_are_listed_in_the_order_they_began(tmp_path: Path) -> None:
         assert [run.created for run in store.runs()] == sorted(run.created for run in store.runs())
 
 
+# ---- Extractions
+
+FOUND = {"entities": ["Théâtre", "a\ud800b", "\0", ""], "triples": [["s", "r", "o"]], "dropped": 2}
+
+
+def test_extraction_comes_back_as_it_was_put(tmp_path: Path) -> None:
+    with Store.open(tmp_path) as store:
+        store.put_extractions("names", {"1": FOUND, "2": {"entities": []}})
+    with Store.open(tmp_path, write=False) as store:
+        assert store.extractions("names", ["1", "2", "3"]) == {"1": FOUND, "2": {"entities": []}}
+        assert store.extractions("other", ["1", "2", "3"]) == {}
+        assert store.extractions("names", []) == {}
+
+
+def test_more_extractions_are_read_than_a_statement_takes_values(tmp_path: Path) -> None:
+    with Store.open(tmp_path) as store:
+        store.put_extractions("names", {str(n): {"n": n} for n in range(1500)})
+        found = store.extractions("names", [str(n) for n in range(1000, 2000)])
+        assert found == {str(n): {"n": n} for n in range(1000, 1500)}
+
+
+def test_failed_extraction_is_no_empty_one(tmp_path: Path) -> None:
+    with Store.open(tmp_path) as store:
+        store.put_extractions("names", {"1": FOUND}, failed={"2": "no JSON: a\ud800"})
+        assert store.extractions("names", ["1", "2"]) == {"1": FOUND}
+        assert store.failed_extractions("names") == {"2": "no JSON: a\\ud800"}
+        assert store.failed_extractions("other") == {}
+
+
+def test_extraction_takes_the_place_of_a_failure(tmp_path: Path) -> None:
+    with Store.open(tmp_path) as store:
+        store.put_extractions("names", {}, failed={"1": "no JSON"})
+        store.put_extractions("names", {"1": FOUND})
+        assert (store.extractions("names", ["1"]), store.failed_extractions("names")) == ({"1": FOUND}, {})
+
+
+@pytest.mark.parametrize("wrong", [None, {"score": math.nan}, {"text": {1, 2}}])
+def test_extractions_are_put_all_or_none(tmp_path: Path, wrong: object) -> None:
+    with Store.open(tmp_path) as store:
+        with pytest.raises((ValueError, TypeError)):
+            store.put_extractions("names", {"1": FOUND, "2": wrong})
+        assert store.extractions("names", ["1", "2"]) == {}
+        assert store.check() == []
+
+
+def test_extraction_id_changes_with_what_was_found_and_with_nothing_else(tmp_path: Path) -> None:
+    with Store.open(tmp_path) as store:
+        ids = [store.extraction_id("names")]
+        for found in ({"1": FOUND}, {"2": {"entities": []}}, {"2": {"entities": ["x"]}}):
+            store.put_extractions("names", found)
+            ids.append(store.extraction_id("names"))
+        assert len(set(ids)) == 4
+        store.put_extractions("names", {"1": FOUND}, failed={"3": "no JSON"})
+        store.put_extractions("other", {"1": FOUND})
+        assert store.extraction_id("names") == ids[-1]
+
+
+def test_extractions_outlive_their_chunks(tmp_path: Path) -> None:
+    with Store.open(tmp_path) as store:
+        put(store, ("a", "text"))
+        chunk_id = store.chunks()[0].id
+        store.put_extractions("names", {chunk_id: FOUND})
+        store.remove_documents(["a"])
+        put(store, ("a", "text"))
+        assert store.extractions("names", [store.chunks()[0].id]) == {chunk_id: FOUND}
+
+
 # ---- Derived files
 
 

@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 import pytest
 from store_model import build_index, entry
+from version_1 import write_workspace
 
 from ragloom.errors import StoreCorrupt, StoreError
 from ragloom.store import Store, salvage
@@ -34,6 +35,9 @@ def fill(folder: Path) -> None:
         store.begin_run("r", kind="qa", config={}, items=[(question, {"text": question}) for question in QUESTIONS])
         for question in QUESTIONS[:30]:
             store.commit_item("r", question, status="done", result={"text": f"answer {question}"})
+        for n in range(40):
+            store.put_extractions("names", {f"c{n}": {"entities": [f"name {n}"] * n, "triples": [], "dropped": n}})
+        store.put_extractions("names", {}, failed={"c40": "the reply is no JSON"})
         build_index(store)
 
 
@@ -54,11 +58,13 @@ def contents(store: Store, note: Callable[[StoreError], None]) -> Contents:
     ask("attempts", "", store.attempts)
     ask("runs", "", store.runs)
     ask("items", "r", lambda: store.items("r"))
+    ask("failed", "names", lambda: store.failed_extractions("names"))
     for n in range(40):
         document_id = entry(f"{n:02}.txt", f"sentence {n} " * (n + 1), f"title {n}")[0].id
         ask("document", document_id, lambda asked=document_id: store.document(asked))
     for key in KEYS:
         ask("reply", key, lambda asked=key: store.reply(asked))
+        ask("extraction", f"c{key[4:]}", lambda asked=key: store.extractions("names", [f"c{asked[4:]}"]))
         ask("vector", key, lambda asked=key: {k: v.tobytes() for k, v in store.vectors("m", [asked]).items()})
     return found
 
@@ -106,8 +112,8 @@ def test_flipped_bits_are_never_read_as_something_else(whole: Path, written: Con
             data[rng.randrange(len(data))] ^= 1 << rng.randrange(8)
         found, errors, problems = read(damaged(bytes(data), tmp_path / "damaged"))
         for asked, answer in found.items():
-            # A kept reply or vector that cannot be reached is asked for again; `check` must know of it then.
-            missed = asked[0] in {"reply", "vector"} and not answer and problems
+            # What was kept and cannot be reached is asked for again; `check` must know of it then.
+            missed = asked[0] in {"reply", "vector", "extraction", "failed"} and not answer and problems
             assert answer == written[asked] or missed, asked
         assert all(isinstance(error, StoreError) for error in errors)
         assert problems or not errors or not found, "`check` knows less than reading"
@@ -152,14 +158,18 @@ def test_changed_row_is_named(whole: Path, tmp_path: Path, statement: str, messa
         assert store.check(quick=True) != []
 
 
-def test_changed_reply_and_vector_are_not_given_out(whole: Path, tmp_path: Path) -> None:
+def test_changed_reply_vector_and_extraction_are_not_given_out(whole: Path, tmp_path: Path) -> None:
     swap = "UPDATE replies SET reply = replace(reply, 'reply 3', 'reply 4')"
-    change(whole, tmp_path, swap, "UPDATE vectors SET key = 'k' WHERE key = 'key 5'")
+    empty = "UPDATE extractions SET extraction = '{}' WHERE chunk_id = 'c7'"
+    change(whole, tmp_path, swap, empty, "UPDATE vectors SET key = 'k' WHERE key = 'key 5'")
     with Store.open(tmp_path) as store:
         with pytest.raises(StoreCorrupt, match="table replies: the row of 'key 3' is damaged"):
             store.reply("key 3")
         with pytest.raises(StoreCorrupt, match="table vectors: the row of 'm', 'k' is damaged"):
             store.vectors("m", ["k"])
+        with pytest.raises(StoreCorrupt, match="table extractions: the row of 'names', 'c7' is damaged"):
+            store.extractions("names", ["c6", "c7"])
+        assert any("table extractions: the row of 'names', 'c7'" in line for line in store.check())
 
 
 def change(whole: Path, folder: Path, *statements: str) -> None:
@@ -206,11 +216,71 @@ def test_lost_database_whose_log_is_left_is_not_replaced(whole: Path, tmp_path: 
 
 def test_workspace_of_a_newer_version_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     with monkeypatch.context() as newer:
-        newer.setattr("ragloom.schema.VERSION", 2)
+        newer.setattr("ragloom.schema.VERSION", 3)
         Store.open(tmp_path).close()
     for write in (True, False):
-        with pytest.raises(StoreError, match=r"newer ragloom \(schema 2, this one knows 1\); upgrade ragloom"):
+        with pytest.raises(StoreError, match=r"newer ragloom \(schema 3, this one knows 2\); upgrade ragloom"):
             Store.open(tmp_path, write=write)
+    with pytest.raises(StoreError, match="newer ragloom"):  # it would save only what it knows
+        salvage(tmp_path, tmp_path / "saved")
+
+
+# ---- Workspaces of version 1, which kept no extractions
+
+
+@pytest.fixture
+def old(whole: Path, tmp_path: Path) -> Path:
+    folder = tmp_path / "old"
+    write_workspace(folder, whole)
+    return folder
+
+
+def without_extractions(written: Contents) -> Contents:
+    emptied = {"extraction", "failed"}
+    return {asked: {} if asked[0] in emptied else answer for asked, answer in written.items()}
+
+
+def version(folder: Path) -> int:
+    connection = sqlite3.connect(folder / FILE)
+    found: int = connection.execute("SELECT value FROM meta WHERE name = 'schema_version'").fetchone()[0]
+    connection.close()
+    return found
+
+
+def test_reader_finds_no_extractions_in_an_old_workspace_and_changes_nothing(old: Path, written: Contents) -> None:
+    before = (old / FILE).read_bytes()
+    with Store.open(old, write=False) as store:
+        assert contents(store, fail) == without_extractions(written)
+        assert store.extraction_id("names") == store.extraction_id("others")
+        assert store.check(quick=True) == []
+    assert (old / FILE).read_bytes() == before
+
+
+def test_writer_brings_an_old_workspace_up_to_date(old: Path, written: Contents) -> None:
+    assert version(old) == 1
+    Store.open(old).close()
+    assert version(old) == 2
+    with Store.open(old) as store:
+        assert contents(store, fail) == without_extractions(written)
+        store.put_extractions("names", {"c1": {"entities": ["x"]}})
+        assert store.extractions("names", ["c1"]) == {"c1": {"entities": ["x"]}}
+        assert store.check(quick=True) == []
+
+
+def test_salvage_of_an_old_workspace_loses_nothing(old: Path, written: Contents, tmp_path: Path) -> None:
+    assert salvage(old, tmp_path / "new") == []
+    with Store.open(tmp_path / "new") as saved:
+        assert contents(saved, fail) == without_extractions(written)
+        assert saved.check() == []
+
+
+def test_workspace_that_lost_its_extractions_is_not_an_old_one(whole: Path, tmp_path: Path) -> None:
+    shutil.copy(whole / FILE, tmp_path / FILE)
+    connection = sqlite3.connect(tmp_path / FILE)
+    connection.execute("DROP TABLE extractions")
+    connection.close()
+    with Store.open(tmp_path, write=False) as store, pytest.raises(StoreCorrupt, match="no such table: extractions"):
+        store.extractions("names", ["c1"])
 
 
 # ---- Derived files

@@ -141,7 +141,7 @@ def test_twenty_killed_writers_lose_nothing(quick_folder: Path) -> None:
 
 @posix
 def test_killed_at_any_call_a_writer_leaves_the_old_state_or_the_new(quick_folder: Path) -> None:
-    command = [sys.executable, "-W", "error", str(SUPPORT / "crash_points.py"), str(quick_folder), "4"]
+    command = [sys.executable, "-W", "error", str(SUPPORT / "crash_points.py"), str(quick_folder), "6"]
     report = json.loads(subprocess.run(command, check=True, capture_output=True, text=True).stdout)
     assert report["wrong"] == []
     assert report["points"] > 100

@@ -60,6 +60,7 @@ class Database:
         self._lock = RLock()
         self._durable: bool | None = None
         self._changes: dict[Table, tuple[int, int]] = {}
+        self.lacks: frozenset[Table] = frozenset()  # tables of a later layout than the file's: they read as empty
         uri = f"{path.absolute().as_uri()}?mode={'rw' if write else 'ro'}{'&immutable=1' if frozen else ''}"
         with _translated(path):
             self._connection = sqlite3.connect(uri, uri=True, isolation_level=None, check_same_thread=False)
@@ -127,12 +128,24 @@ class Database:
             self._check_tally(table, [row_hash for row_hash, _ in checked])
         return [row for _, row in checked]
 
-    def row_hashes(self, table: Table) -> list[bytes]:
-        """The hashes of all rows in the order of their keys: what to compare when only a change matters."""
-        sql = f"SELECT hash FROM {table.name} ORDER BY {', '.join(table.key)}"  # noqa: S608 - names are ours
+    def rows_among(self, table: Table, first: Any, seconds: Sequence[Any]) -> Iterator[Row]:
+        """Rows, checked, whose key is the first value and one of the second ones; their order says nothing."""
+        for start in range(0, len(seconds), 500):  # older SQLite takes 999 values in a statement
+            page = seconds[start : start + 500]
+            condition = f"{table.key[0]} = ? AND {table.key[1]} IN ({', '.join('?' * len(page))})"
+            yield from self.rows(table, condition, (first, *page))
+
+    def row_hashes(self, table: Table, where: str = "", values: Sequence[Any] = ()) -> list[bytes]:
+        """The hashes of rows in the order of their keys: what to compare when only a change matters.
+
+        Without a condition, also notices a row that is gone.
+        """
+        if table in self.lacks:
+            return []
         with self._lock:
-            hashes = [row[0] for row in self.execute(sql)]
-            self._check_tally(table, hashes)
+            hashes = self._hashes(table, where, values)
+            if not where:
+                self._check_tally(table, hashes)
         return hashes
 
     def count(self, table: Table) -> int:
@@ -146,6 +159,8 @@ class Database:
 
     def problems(self, table: Table) -> tuple[list[Row], list[str]]:
         """The good rows of a damaged table, as many as can be reached, and what is wrong with the others."""
+        if table in self.lacks:
+            return [], []
         good: dict[Row, Row] = {}
         wrong: list[str] = []
         order = ", ".join(table.key)
@@ -218,11 +233,16 @@ class Database:
     def delete(self, table: Table, *key: Any) -> int:
         """Remove the rows whose key begins so, inside a transaction, and return how many."""
         where = " AND ".join(f"{column} = ?" for column in table.key[: len(key)])
-        hashes = [row[0] for row in self.execute(f"SELECT hash FROM {table.name} WHERE {where}", key)]  # noqa: S608
+        hashes = self._hashes(table, where, key)
         if hashes:
             self.execute(f"DELETE FROM {table.name} WHERE {where}", key)  # noqa: S608 - names are ours
             self._count(table, -len(hashes), hashes)
         return len(hashes)
+
+    def add_table(self, table: Table) -> None:
+        """Make a table, inside a transaction."""
+        self.execute(_create_sql(table))
+        self._put_tally(table, 0, 0)
 
     def clear(self, table: Table) -> None:
         """Remove all rows, damaged ones too, inside a transaction."""
@@ -232,6 +252,8 @@ class Database:
     # ---- Hashes and tallies
 
     def _checked(self, table: Table, where: str = "", values: Sequence[Any] = ()) -> list[tuple[bytes, Row]]:
+        if table in self.lacks:
+            return []
         condition = f"WHERE {where}" if where else ""
         found = self.execute(f"{_select_sql(table)} {condition} ORDER BY {', '.join(table.key)}", values)
         checked = [(row[0], row[1:]) for row in found]
@@ -239,6 +261,14 @@ class Database:
             if _row_hash(table, row) != row_hash:
                 raise StoreCorrupt(f"{self.path}: {_damaged(table, row)}", _REPAIR)
         return checked
+
+    def _hashes(self, table: Table, where: str, values: Sequence[Any]) -> list[bytes]:
+        condition = f"WHERE {where}" if where else ""
+        sql = f"SELECT hash FROM {table.name} {condition} ORDER BY {', '.join(table.key)}"  # noqa: S608 - names are ours
+        hashes = [row[0] for row in self.execute(sql, values)]
+        if not all(isinstance(row_hash, bytes) for row_hash in hashes):
+            raise StoreCorrupt(f"{self.path}: table {table.name} has a damaged hash", _REPAIR)
+        return hashes
 
     def _reachable(self, table: Table, sql: str) -> tuple[dict[Row, Row], list[str]]:
         good: dict[Row, Row] = {}
@@ -251,11 +281,13 @@ class Database:
                         good[row[: len(table.key)]] = row
                     else:
                         wrong.append(_damaged(table, row))
-            except (sqlite3.Error, MemoryError) as error:
+            except (sqlite3.Error, MemoryError, UnicodeDecodeError) as error:
                 wrong.append(f"table {table.name}: unreadable in part ({error})")
         return good, wrong
 
     def _tally(self, table: Table) -> tuple[int, int]:
+        if table in self.lacks:
+            return 0, 0
         tally = self.row(TALLY, table.name)
         if tally is None:
             raise StoreCorrupt(f"{self.path}: table {table.name} has no tally", _REPAIR)
@@ -350,6 +382,8 @@ def _translated(path: Path) -> Iterator[None]:
     except UnicodeEncodeError as error:
         problem = f"{error.object[:80]!r} has half a character (a lone surrogate) at {error.start}"
         raise InputError(problem, "mend its encoding") from error
+    except UnicodeDecodeError as error:  # SQLite's message quotes a damaged schema
+        raise StoreCorrupt(f"{path} is damaged ({error})", _REPAIR) from error
     except sqlite3.ProgrammingError as error:
         raise StoreError(f"{path.parent}: {str(error).rstrip('.')}", "open the workspace again") from error
     except sqlite3.Error as error:

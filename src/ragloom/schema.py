@@ -6,7 +6,7 @@ from ragloom.database import Row, Table
 from ragloom.errors import InputError
 from ragloom.types import Chunk, Document, Metadata, content_id
 
-VERSION = 1
+VERSION = 2
 
 META = Table("meta", ("name",), ("value",))
 DOCUMENTS = Table("documents", ("source",), ("id", "origin", "splitting", "title", "text", "meta", "chunks"))
@@ -17,11 +17,18 @@ REPLIES = Table("replies", ("key",), ("reply",))
 ATTEMPTS = Table("attempts", ("id",), ("key", "model", "run_id", "status", "started", "usage", "error"))
 RUNS = Table("runs", ("id",), ("kind", "config", "created", "items", "content"))
 ITEMS = Table("items", ("run_id", "question_id"), ("position", "status", "question", "result"))
+EXTRACTIONS = Table("extractions", ("extractor", "chunk_id"), ("extraction", "error"))
 DERIVED = Table("derived", ("name", "parameters"), ("corpus", "folder", "files"))
 
-TRUTH = (DOCUMENTS, CHUNKS, MODELS, VECTORS, REPLIES, ATTEMPTS, RUNS, ITEMS)
+TRUTH = (DOCUMENTS, CHUNKS, MODELS, VECTORS, REPLIES, ATTEMPTS, RUNS, ITEMS, EXTRACTIONS)
 TABLES = (META, *TRUTH, DERIVED)
 INDEXES = ("CREATE INDEX documents_id ON documents (id)",)
+_ADDED = {2: (EXTRACTIONS,)}  # by the version that brought them
+
+
+def added_since(version: int) -> frozenset[Table]:
+    """The tables that a workspace of that version lacks."""
+    return frozenset(table for later, tables in _ADDED.items() if later > version for table in tables)
 
 
 def document_row(document: Document, origin: str, splitting: str, chunks: int) -> Row:

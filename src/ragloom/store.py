@@ -1,4 +1,4 @@
-"""The workspace: documents, chunks, vectors, model replies, what was paid, and batch runs, in one SQLite file.
+"""The workspace: documents, chunks, vectors, extractions, replies, what was paid, and batch runs, in one SQLite file.
 
 The file is the only truth. What is made from it (search indexes) lies beside it, and is verified or rebuilt.
 """
@@ -20,9 +20,10 @@ from ragloom.codec import reply_from_json, to_json
 from ragloom.database import Database, Row
 from ragloom.derived import DerivedFiles
 from ragloom.errors import IndexMismatch, InputError, StoreCorrupt, StoreError
+from ragloom.extractions import Extractions
 from ragloom.lease import Lease
 from ragloom.types import Chunk, Document, Reply, Usage, content_id
-from ragloom.workspace import FILE, file_errors, open_for_reading, open_for_writing
+from ragloom.workspace import FILE, open_damaged, open_for_reading, open_for_writing
 
 if TYPE_CHECKING:
     import numpy as np
@@ -90,6 +91,7 @@ class Store:
         self.folder = folder
         self.writable = writable
         self._database = database
+        self._extractions = Extractions(database)
         self._derived = DerivedFiles(folder / "derived", database, writable=writable)
         self._lease = lease
         self._pid = os.getpid()
@@ -212,13 +214,10 @@ class Store:
         """The stored vectors among those keys, read-only arrays (d,)."""
         import numpy as np
 
-        found: dict[str, NDArray[np.float32]] = {}
-        for first in range(0, len(keys), 500):  # older SQLite takes 999 values in a statement
-            page = keys[first : first + 500]
-            condition = f"model = ? AND key IN ({', '.join('?' * len(page))})"
-            for _, key, data in self._database.rows(schema.VECTORS, condition, (model, *page)):
-                found[key] = np.frombuffer(data, dtype="<f4").astype(np.float32, copy=False)
-        return found
+        return {
+            key: np.frombuffer(data, dtype="<f4").astype(np.float32, copy=False)
+            for _, key, data in self._database.rows_among(schema.VECTORS, model, keys)
+        }
 
     def put_vectors(self, model: str, vectors: Mapping[str, NDArray[np.float32]]) -> None:
         """Store vectors (d,) by key, replacing earlier ones; all or none.
@@ -240,6 +239,29 @@ class Store:
                     )
             for row in rows:
                 database.replace(schema.VECTORS, row)
+
+    # ---- Extractions
+
+    def extractions(self, extractor: str, chunk_ids: Sequence[str]) -> dict[str, Any]:
+        """JSON of what the extractor found, by chunk id; without the chunks it was not asked about or failed for."""
+        return self._extractions.found(extractor, chunk_ids)
+
+    def failed_extractions(self, extractor: str) -> dict[str, str]:
+        """Errors by chunk id, of chunks in the workspace or not, where the extractor failed the last time."""
+        return self._extractions.failed(extractor)
+
+    def put_extractions(
+        self, extractor: str, found: Mapping[str, Any], *, failed: Mapping[str, str] | None = None
+    ) -> None:
+        """Store JSON by chunk id where the extractor found something, and errors where it failed; all or none.
+
+        Each replaces what was stored of its chunk.
+        """
+        self._extractions.put(extractor, found, failed or {})
+
+    def extraction_id(self, extractor: str) -> str:
+        """A fingerprint of all that the extractor found: any change, other than of failures, gives another."""
+        return self._extractions.fingerprint(extractor)
 
     # ---- Replies and the ledger of attempts
 
@@ -442,10 +464,7 @@ def salvage(folder: str | Path, into: str | Path) -> list[str]:
     """
     if Path(into, FILE).exists():
         raise StoreError(f"there is a workspace in {into} already", "give a new folder")
-    with file_errors(Path(folder)):
-        if not Path(folder, FILE).exists():
-            raise StoreError(f"no workspace at {folder}", "name the folder that holds the damaged one")
-    database = Database(Path(folder, FILE), write=False)
+    database = open_damaged(Path(folder))
     try:
         with Store.open(into) as new:
             return repair.copy(database, new._database)

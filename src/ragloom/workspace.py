@@ -5,7 +5,7 @@ from __future__ import annotations
 import errno
 import os
 from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 from uuid import uuid4
 
@@ -45,6 +45,22 @@ def open_for_reading(folder: Path) -> Database:
                 "copy the folder to where it can be written, and open it there",
             )
         return _open(path, write=False)
+
+
+def open_damaged(folder: Path) -> Database:
+    """The database of the folder, of which anything may be unreadable."""
+    with file_errors(folder):
+        path = folder / FILE
+        if not path.exists():
+            raise StoreError(f"no workspace at {folder}", "name the folder that holds the damaged one")
+        database = Database(path, write=False)
+    try:
+        with suppress(StoreCorrupt):
+            database.lacks = schema.added_since(_version(database))
+    except BaseException:
+        database.close()
+        raise
+    return database
 
 
 @contextmanager
@@ -91,14 +107,18 @@ def _open(path: Path, *, write: bool) -> Database:
     frozen = not (write or _wal_has_content(path) or os.access(path.parent, os.W_OK))
     database = Database(path, write=write, frozen=frozen)
     try:
-        _check_version(database)
+        version = _version(database)
+        if not write:
+            database.lacks = schema.added_since(version)
+        elif version < schema.VERSION:
+            _migrate(database, version)
     except BaseException:
         database.close()
         raise
     return database
 
 
-def _check_version(database: Database) -> None:
+def _version(database: Database) -> int:
     version = database.row(schema.META, "schema_version")
     if version is None:
         raise StoreCorrupt(f"{database.path} does not say which schema it has", _RESTORE)
@@ -107,3 +127,12 @@ def _check_version(database: Database) -> None:
             f"{database.path} was written by a newer ragloom (schema {version[1]}, this one knows {schema.VERSION})",
             "upgrade ragloom",
         )
+    return int(version[1])
+
+
+def _migrate(database: Database, version: int) -> None:
+    """Bring a workspace of an earlier version to this one, whole or not at all."""
+    with database.transaction(durable=True):
+        for table in schema.added_since(version):
+            database.add_table(table)
+        database.replace(schema.META, ("schema_version", schema.VERSION))

@@ -2,9 +2,10 @@
 
     python tests/support/crash_points.py FOLDER [EVERY]
 
-A scenario is run once to count those calls. Then, for every one of them (or every EVERYth), a forked child runs it anew
-and kills itself at that call; the workspace it leaves must open, be healthy, and hold what was acknowledged. Prints how
-many points there were, how many children were really killed, and what was wrong.
+A scenario, begun in a new folder and in a workspace of version 1, is run once to count those calls. Then, for every one
+of them (or every EVERYth), a forked child runs it anew and kills itself at that call; the workspace left must open,
+be healthy and hold what was acknowledged. Prints how many points there were, how many children were really killed, and
+what was wrong.
 """
 
 from __future__ import annotations
@@ -19,7 +20,8 @@ from pathlib import Path
 from types import FrameType
 from typing import Any
 
-from store_model import Expected, build_index, differences, entry
+from store_model import EXTRACTOR, Expected, build_index, differences, entry
+from version_1 import write_workspace
 
 from ragloom.store import Store
 from ragloom.types import Reply
@@ -44,6 +46,12 @@ step({"do": "finish", "attempt": 1, "key": "key", "text": "x"})(lambda store: st
 step({"do": "put", "texts": {"a": "second " * 30}})(lambda store: put(store, a="second " * 30))
 step({"do": "derive"})(build_index)
 step({"do": "remove", "sources": ["b"]})(lambda store: store.remove_documents(["b"]))
+step({"do": "extract", "found": {"1": {"entities": ["x"]}}})(
+    lambda store: store.put_extractions(EXTRACTOR, {"1": {"entities": ["x"]}})
+)
+step({"do": "extract", "found": {"1": {"entities": ["y"]}, "2": {"entities": []}}})(
+    lambda store: store.put_extractions(EXTRACTOR, {"1": {"entities": ["y"]}, "2": {"entities": []}})
+)
 step({"do": "run"})(lambda store: store.begin_run("r", kind="k", config={}, items=[("q", {})]))
 step({"do": "item", "question": "q", "result": {"text": "y"}})(
     lambda store: store.commit_item("r", "q", status="done", result={"text": "y"})
@@ -104,20 +112,26 @@ def aftermath(folder: Path, acknowledged: int) -> list[str]:
         return leftovers + ([] if [] in found else found[0])
 
 
-def main(folder: str, every: str = "1") -> None:
-    scenario(Path(folder, "warm"), os.getpid)  # a late import calls the operating system too, but once only
+def count_calls(folder: Path) -> int:
     counter = CallCounter()
     sys.setprofile(counter)
-    scenario(Path(folder, "counted"), os.getpid)
+    scenario(folder, os.getpid)
     sys.setprofile(None)
-    killed, wrong = 0, []
-    points = range(0, counter.calls - 1, int(every))  # the last call it counts is setprofile's own
-    for point in points:
-        place = Path(folder, str(point))
-        signaled, acknowledged = crash(place, point)
-        killed += signaled
-        wrong += [f"point {point}, after step {acknowledged}: {line}" for line in aftermath(place, acknowledged)]
-    sys.stdout.write(json.dumps({"points": len(points), "killed": killed, "wrong": wrong}))
+    return counter.calls - 1  # the last call it counts is setprofile's own
+
+
+def main(folder: str, every: str = "1") -> None:
+    scenario(Path(folder, "warm"), os.getpid)  # a late import calls the operating system too, but once only
+    points, killed, wrong = 0, 0, []
+    for start, prepare in (("new", Path.mkdir), ("version 1", write_workspace)):
+        prepare(Path(folder, start))
+        for point in range(0, count_calls(Path(folder, start)), int(every)):
+            place = Path(folder, f"{start}, {point}")
+            prepare(place)
+            signaled, acknowledged = crash(place, point)
+            points, killed = points + 1, killed + signaled
+            wrong += [f"{place.name}, after step {acknowledged}: {line}" for line in aftermath(place, acknowledged)]
+    sys.stdout.write(json.dumps({"points": points, "killed": killed, "wrong": wrong}))
 
 
 if __name__ == "__main__":

@@ -16,6 +16,7 @@ from ragloom.store import Store
 from ragloom.types import Chunk, Document, content_id, document
 
 RUN = "batch"
+EXTRACTOR = "names"
 
 
 def entry(source: str, text: str, title: str = "", *, width: int = 40) -> tuple[Document, list[Chunk]]:
@@ -43,10 +44,11 @@ def build_index(store: Store) -> Path:
 
 @dataclass
 class Expected:
-    """Texts by source, reply texts by key, results by question, whether each attempt is settled, and an index at all."""
+    """Texts by source, replies and extractions by key, results by question, attempts settled or not, and an index."""
 
     texts: dict[str, str] = field(default_factory=dict)
     replies: dict[str, str] = field(default_factory=dict)
+    extractions: dict[str, Any] = field(default_factory=dict)
     results: dict[str, Any] = field(default_factory=dict)
     attempts: dict[int, bool] = field(default_factory=dict)
     derived: bool = False
@@ -58,6 +60,8 @@ class Expected:
             case "remove":
                 for source in operation["sources"]:
                     self.texts.pop(source, None)
+            case "extract":
+                self.extractions.update(operation["found"])
             case "begin":
                 self.attempts[operation["attempt"]] = False
             case "finish":
@@ -109,6 +113,10 @@ def differences(store: Store, expected: Expected) -> list[str]:
         reply = store.reply(key)
         if reply is None or reply.text != text:
             wrong.append(f"reply {key}: {reply}")
+    if store.extractions(EXTRACTOR, list(expected.extractions)) != expected.extractions:
+        wrong.append("the extractions are others")
+    if store.failed_extractions(EXTRACTOR):
+        wrong.append("extractions have failed")
     results = {item.question_id: item.result for run in store.runs() for item in store.items(run.id, status={"done"})}
     if results != expected.results:
         wrong.append(f"results: {sorted(results.keys() ^ expected.results.keys())}")

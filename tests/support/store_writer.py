@@ -41,7 +41,7 @@ def write_forever(store: Store, log: Log, seed: int, done: int) -> None:
     attempts = len(store.attempts())
     while True:
         done += 1
-        match rng.choice(["put", "put", "remove", "call", "item", "derive"]):
+        match rng.choice(["put", "put", "remove", "extract", "call", "item", "derive"]):
             case "put":
                 texts = {f"{rng.randrange(40):02}.txt": f"{done} " * rng.randrange(200) for _ in range(5)}
                 log.begin(do="put", texts=texts)
@@ -50,6 +50,10 @@ def write_forever(store: Store, log: Log, seed: int, done: int) -> None:
                 sources = [f"{rng.randrange(40):02}.txt" for _ in range(5)]
                 log.begin(do="remove", sources=sources)
                 store.remove_documents(sources)
+            case "extract":
+                found = {f"chunk {rng.randrange(100)}": {"entities": [f"name {done}"] * rng.randrange(9)}}
+                log.begin(do="extract", found=found)
+                store.put_extractions(store_model.EXTRACTOR, found)
             case "call":
                 attempts, key, text = (
                     attempts + 1,
