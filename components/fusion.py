@@ -11,6 +11,19 @@ from ragloom.run import span
 from ragloom.types import Chunk, Hit, Retriever
 
 
+def min_max(hits: Sequence[Hit]) -> list[float]:
+    """The scores brought to 0 for the lowest and 1 for the highest; all 1 where they are equal.
+
+    Raises:
+        ValueError: a score is no finite number.
+    """
+    scores = [hit.score for hit in hits]
+    if not all(map(isfinite, scores)):
+        raise ValueError("a retriever gave a score that is no finite number, so its scores cannot be weighted")
+    low, high = min(scores, default=0.0), max(scores, default=0.0)
+    return [(score - low) / (high - low) if high > low else 1.0 for score in scores]
+
+
 class ReciprocalRankFusion:
     """A Retriever that gives a chunk 1 / (constant + rank) for each retriever that finds it, ranks from 1.
 
@@ -72,14 +85,7 @@ _Points = Callable[[Sequence[Hit]], list[float]]  # what each hit of one retriev
 
 
 def _scaled(weight: float) -> _Points:
-    def points(hits: Sequence[Hit]) -> list[float]:
-        scores = [hit.score for hit in hits]
-        if not all(map(isfinite, scores)):
-            raise ValueError("a retriever gave a score that is no finite number, so its scores cannot be weighted")
-        low, high = min(scores, default=0.0), max(scores, default=0.0)
-        return [weight * ((score - low) / (high - low) if high > low else 1.0) for score in scores]
-
-    return points
+    return lambda hits: [weight * score for score in min_max(hits)]
 
 
 def _fused(retrievers: Sequence[Retriever], points: Sequence[_Points], query: str, k: int, depth: int) -> list[Hit]:
