@@ -10,6 +10,7 @@ from typing import Literal
 
 from ragloom.codec import answer_from_json
 from ragloom.components.datasets import Question, question_from_json, read_questions
+from ragloom.components.interleaving import InterleavedRetriever
 from ragloom.errors import InputError
 from ragloom.pipelines.evaluation import (
     ANSWER_METRICS,
@@ -56,7 +57,7 @@ def retrieval_table(
     store: Store,
     questions: Sequence[Path],
     *,
-    retrievers: Sequence[Literal["bm25", "dense", "fused"]] = ("bm25", "dense", "fused"),
+    retrievers: Sequence[Literal["bm25", "dense", "fused", "ircot"]] = ("bm25", "dense", "fused"),
     ks: Sequence[int] = (2, 5, 10),
 ) -> Table:
     """Recall of the retrievers on files of labelled questions, each compared with the first retriever.
@@ -171,10 +172,12 @@ def signed(interval: Interval) -> str:
 
 def _describe(name: str, settings: Settings) -> str:
     """What a retriever is, as far as its numbers depend on it."""
+    steps = settings.steps or InterleavedRetriever.steps
     return {
         "bm25": "BM25, Lucene's variant, stemmed, without stop words",
         "dense": f"cosine of {settings.embedder} embeddings",
         "fused": "half the scores of each, min-max",
+        "ircot": f"{settings.retriever}, then with thoughts of {settings.model}, at most {steps} retrievals",
     }[name]
 
 

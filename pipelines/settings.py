@@ -27,14 +27,21 @@ class Settings(BaseModel):
 
     workspace: Path = Field(default=Path("workspace"), description="folder of the index, the caches and the answers")
     chunk_tokens: int = Field(default=512, ge=64, description="longer documents are split, in tokens")
-    pipeline: Literal["closed-book", "single", "hybrid"] = Field(
-        default="hybrid", description="how questions are answered"
+    pipeline: Literal["closed-book", "single", "hybrid", "ircot"] = Field(
+        default="hybrid",
+        description="how questions are answered: from what the model knows, from what one retriever finds, from BM25 "
+        "and embeddings, or from retrieval and thought in turns",
     )
-    retriever: Literal["bm25", "dense"] = Field(default="bm25", description="what the single pipeline retrieves with")
+    retriever: Literal["bm25", "dense", "fused"] = Field(
+        default="bm25", description="what the single and the ircot pipeline retrieve with"
+    )
+    steps: int | None = Field(
+        default=None, ge=1, description="retrievals of the ircot pipeline, a thought between each two; by default 2"
+    )
     k: int = Field(default=5, ge=1, description="passages given to the reader")
     mode: Literal["short", "long", "yes-no"] = Field(default="short", description="kind of answer")
     prompt: Path | None = Field(default=None, description="a prompt file instead of the built-in one")
-    context_tokens: int | None = Field(default=None, ge=1, description="longest context given to the reader, in tokens")
+    context_tokens: int | None = Field(default=None, ge=1, description="longest context given to the model, in tokens")
     model: str = Field(default="smollm2", description="name of a local model, or of one at the base URL")
     base_url: str | None = Field(default=None, description="OpenAI-compatible endpoint of the model")
     api: Literal["chat", "completions"] | None = Field(

@@ -7,6 +7,7 @@ from typing import Literal
 
 from ragloom.components.embedding import OpenAIEmbedder
 from ragloom.components.fusion import WeightedFusion
+from ragloom.components.interleaving import InterleavedRetriever
 from ragloom.components.llm import Cached, IdentifiedLLM, OpenAILLM
 from ragloom.components.passage_prompts import Prompt
 from ragloom.components.reading import PromptReader
@@ -50,14 +51,25 @@ def open_embedder(settings: Settings) -> Embedder:
     return OpenAIEmbedder(settings.embedder, base_url=settings.embedding_base_url, api_key_env=settings.api_key_env)
 
 
-def open_retriever(name: Literal["bm25", "dense", "fused"], settings: Settings, store: Store) -> Retriever:
-    """A retriever over the store's chunks; `fused` adds up the scores of both.
+def open_retriever(name: Literal["bm25", "dense", "fused", "ircot"], settings: Settings, store: Store) -> Retriever:
+    """A retriever over the store's chunks.
+
+    `fused` adds up the scores of BM25 and dense; `ircot` interleaves the retriever of the settings with thoughts of
+    their model.
 
     Raises:
         InputError: there are no chunks; every question would pass for one that the documents do not answer.
     """
     if not store.chunk_count():
         raise InputError(f"there are no documents in {store.folder}", "run `ragloom index` first, or set --workspace")
+    if name == "ircot":
+        return InterleavedRetriever(
+            open_llm(settings, store),
+            open_retriever(settings.retriever, settings, store),
+            steps=settings.steps or InterleavedRetriever.steps,
+            context_tokens=settings.context_tokens,
+            options=_options(settings),
+        )
     if name == "bm25":
         return open_bm25(store)
     dense = open_dense(store, open_embedder(settings))
@@ -72,9 +84,7 @@ def open_pipeline(settings: Settings, store: Store, *, on_text: Callable[[str], 
         store: the workspace; if it is writable, replies are kept in it.
         on_text: called with each piece of an answer as it is written.
     """
-    options = Options(temperature=0.0)
-    if settings.seed is not None:
-        options["seed"] = settings.seed
+    options = _options(settings)
     if on_text is not None:
         options["on_text"] = on_text
     reader = PromptReader(
@@ -87,5 +97,16 @@ def open_pipeline(settings: Settings, store: Store, *, on_text: Callable[[str], 
     )
     if settings.pipeline == "closed-book":
         return ClosedBook(reader)
-    name = "fused" if settings.pipeline == "hybrid" else settings.retriever
-    return RetrieveThenRead(open_retriever(name, settings, store), reader, k=settings.k)
+    if settings.pipeline == "single":
+        retriever = open_retriever(settings.retriever, settings, store)
+    else:
+        retriever = open_retriever("fused" if settings.pipeline == "hybrid" else "ircot", settings, store)
+    return RetrieveThenRead(retriever, reader, k=settings.k)
+
+
+def _options(settings: Settings) -> Options:
+    """Of every call to the model."""
+    options = Options(temperature=0.0)
+    if settings.seed is not None:
+        options["seed"] = settings.seed
+    return options

@@ -189,6 +189,7 @@ def _stoppable() -> Iterator[_Stop]:
 def _eval(args: argparse.Namespace) -> int:
     from ragloom.codec import to_json
     from ragloom.pipelines.report import answers_table, retrieval_table
+    from ragloom.run import Run
     from ragloom.store import Store
 
     settings = _settings(args)
@@ -199,7 +200,8 @@ def _eval(args: argparse.Namespace) -> int:
         if args.run_id:
             table = answers_table(store, args.run_id)
         else:
-            table = retrieval_table(settings, store, args.questions, retrievers=args.retrievers, ks=args.at)
+            with Run(settings.budget):
+                table = retrieval_table(settings, store, args.questions, retrievers=args.retrievers, ks=args.at)
     _print_json(to_json(table)) if args.json else _say(table.markdown())
     return 0
 

@@ -12,7 +12,8 @@ from ragloom.pipelines.settings import Settings
 _SETTINGS_OF = {  # which settings a command takes, by the heading of its --help
     "where": ("workspace",),
     "documents": ("chunk_tokens",),
-    "pipeline": ("pipeline", "retriever", "k", "mode", "prompt", "context_tokens"),
+    "retrieval": ("retriever", "steps"),
+    "pipeline": ("pipeline", "k", "mode", "prompt", "context_tokens"),
     "model": ("model", "base_url", "api", "api_key_env", "max_tokens", "seed", "deadline_s"),
     "embedder": ("embedder", "embedding_base_url"),
     "batch": ("workers",),
@@ -121,7 +122,7 @@ def _add_ask(commands: _Commands) -> None:
     )
     parser.add_argument("question")
     parser.add_argument("--trace", action="store_true", help="show each step with its time and numbers")
-    _add_settings(parser, "where", "pipeline", "model", "embedder", "budget")
+    _add_settings(parser, "where", "pipeline", "retrieval", "model", "embedder", "budget")
 
 
 def _add_batch(commands: _Commands) -> None:
@@ -140,7 +141,7 @@ def _add_batch(commands: _Commands) -> None:
         "--sample", type=_positive, default=10, metavar="N", help="questions in the sample (default: 10)"
     )
     parser.add_argument("--retry-failed", action="store_true", help="try failed questions again")
-    _add_settings(parser, "where", "pipeline", "model", "embedder", "batch", "budget")
+    _add_settings(parser, "where", "pipeline", "retrieval", "model", "embedder", "batch", "budget")
 
 
 def _add_eval(commands: _Commands) -> None:
@@ -155,12 +156,17 @@ def _add_eval(commands: _Commands) -> None:
         "--run", dest="run_id", action="append", metavar="ID", help="measures a run's answers; give two to compare"
     )
     parser.add_argument(
-        "--retrievers", nargs="+", choices=("bm25", "dense", "fused"), default=("bm25", "dense", "fused")
+        "--retrievers",
+        nargs="+",
+        choices=("bm25", "dense", "fused", "ircot"),
+        default=("bm25", "dense", "fused"),
+        help="what is measured, the first being what the others are compared with (default: bm25 dense fused); "
+        "ircot asks the model, and retrieves with --retriever",
     )
     parser.add_argument(
         "--at", type=_positive, nargs="+", default=(2, 5, 10), metavar="K", help="cut-offs (default: 2 5 10)"
     )
-    _add_settings(parser, "where", "embedder")
+    _add_settings(parser, "where", "retrieval", "embedder", "model", "budget")
 
 
 def _add_flow(commands: _Commands) -> None:
