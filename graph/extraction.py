@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import unicodedata
 from dataclasses import dataclass
 from typing import Protocol
@@ -53,23 +54,38 @@ class Extractor(Protocol):
 def normalise(phrase: str) -> str:
     """The phrase's node name: case folded, in words of letters, digits and their marks, single spaces between.
 
-    Compatibility forms are one (NFKC), since documents write the same name with both. Empty where nothing is left.
+    Compatibility forms are one (NFKD), and so are Latin, Greek and Cyrillic letters with and without their accents,
+    since documents write the same name in all these ways. Empty where nothing is left.
 
-    >>> normalise("The  Beatles' “Ob-La-Di”")
+    >>> normalise("The  Beatles' “Ob-La-Dí”")
     'the beatles ob la di'
     """
-    folded = unicodedata.normalize("NFKC", unicodedata.normalize("NFKC", phrase).casefold())
-    return " ".join(folded.translate(_WORDS_ONLY).split())
+    if not phrase.isascii():
+        phrase = unicodedata.normalize("NFC", _NOT_ASCII.sub(_fold, phrase))
+    return " ".join(phrase.encode().translate(_ASCII_WORDS).decode().split())
 
 
-class _WordsOnly(dict[int, str]):
-    """For `str.translate`: a letter, digit or mark (Indic vowels are marks) to itself, all else to a space."""
+_NOT_ASCII = re.compile(r"[^\x00-\x7f]+")
+_ASCII_WORDS = bytes(code if code >= 128 or chr(code).isalnum() else ord(" ") for code in range(256)).lower()
+
+
+class _Folded(dict[int, str]):
+    """For `str.translate`: a character, folded, without what is no letter, digit or mark (Indic vowels are marks)."""
 
     def __missing__(self, code: int) -> str:
-        character = chr(code)
-        kept = character if character.isalnum() or unicodedata.category(character)[0] == "M" else " "
-        self[code] = kept
-        return kept
+        parts = unicodedata.normalize("NFKD", unicodedata.normalize("NFKD", chr(code)).casefold())
+        self[code] = "".join(map(_in_words, parts))
+        return self[code]
 
 
-_WORDS_ONLY = _WordsOnly()
+_FOLDED = _Folded()
+
+
+def _fold(run: re.Match[str]) -> str:
+    return run[0].translate(_FOLDED)
+
+
+def _in_words(character: str) -> str:
+    if "\u0300" <= character <= "\u036f":  # the accents of Latin, Greek and Cyrillic have a block of their own
+        return ""
+    return character if character.isalnum() or unicodedata.category(character)[0] == "M" else " "
