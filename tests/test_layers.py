@@ -19,7 +19,7 @@ COMMAND_LINE = {"__init__", "__main__", "arguments"}
 # A home is a module, or a package with everything in it.
 HOMES = {
     "bm25s": {"components.bm25"},
-    "faiss": {"components.dense"},
+    "faiss": {"components.dense", "graph.synonyms"},
     "gguf": {"components.requantise"},
     "httpcore": {"components.transport"},
     "httpcore2": {"components.transport"},
@@ -35,7 +35,7 @@ HOMES = {
     "pyarrow": {"pipelines.export"},
     "pydantic": {"pipelines.settings"},
     "rank_bm25": {"components.bm25"},
-    "scipy": {"pipelines.evaluation"},
+    "scipy": {"graph", "pipelines.evaluation"},
     "Stemmer": {"components.tokenizing"},
     "tokenizers": {"components.minilm"},
     "tqdm": {"components.local_models", "components.pinned_wheels", "pipelines"},
