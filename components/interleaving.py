@@ -22,10 +22,10 @@ from ragloom.types import LLM, Hit, Options, Retriever
 
 Stop = Literal["steps", "answered", "repeated", "empty", "nothing new"]
 
-# A sentence ends at its mark, unless a lower-case letter follows; what is unfinished has an initial, a title or the
-# number of a list before the mark.
+# A sentence ends at its mark, unless a lower-case letter follows. It is unfinished where an initial or a title stands
+# before the mark, or nothing but the number of a list.
 _END = re.compile(r"[.!?\u2026]+[^\w\s]*(?=\s+[^\sa-z])|[\u3002\uff01\uff1f]")
-_UNFINISHED = re.compile(r"(?:^\W*\d+|\b(?:[^\W\d_]|Mr|Mrs|Ms|Dr|St|Mt|Jr|Sr|Prof|Gen|Col|Capt|Lt|Rev|No|vs|ca))\.$")
+_UNFINISHED = re.compile(r"^[\W\d]*$|\b(?:[^\W\d_]|Mr|Mrs|Ms|Dr|St|Mt|Jr|Sr|Prof|Gen|Col|Capt|Lt|Rev|No|vs|ca)\.$")
 
 
 def load_prompt(path: str | Path) -> Prompt:
@@ -59,9 +59,10 @@ class InterleavedRetriever:
     and not at all where the question finds nothing. A budget that runs out ends the retrieval with its error, as it
     does in readers.
 
-    Differences to the published loop: it goes on after `nothing new`, `repeated` and `empty`, until its steps are used
-    up; with 2 steps the passages found are the same. HippoRAG's code searches for the whole reply, where only its first
-    sentence is kept here, as in IRCoT itself: what a model adds to it was not looked up yet.
+    Differences to the published loop: it goes on after `nothing new`, `repeated` and `empty` until its steps are used
+    up, which costs calls and may find more. With 2 steps what is found is the same, unless the thought is empty.
+    HippoRAG's code searches for the whole reply, where only its first sentence is kept here, as in IRCoT itself: what a
+    model adds to it rests on passages that were not retrieved yet.
 
     Scores of different queries are not comparable, so each step's are brought to 0 for its last hit and 1 for its best,
     as HippoRAG's own scores are; a passage keeps its best. Ties are in the order in which passages were found.

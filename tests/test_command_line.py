@@ -142,6 +142,30 @@ def test_eval_measures_retrieval(ragloom: Ragloom, notes: Path):
     assert (code, row["retriever"], row["n"], row["recall@5"]) == (0, "bm25", "2", "1.000")
 
 
+def test_ircot_thinks_between_its_retrievals(ragloom: Ragloom, notes: Path, endpoint: ScriptedEndpoint):
+    ragloom("index", notes, "--no-dense")
+    ircot = (*model(endpoint)[:4], "--pipeline", "ircot")
+    code, out, _ = ragloom("ask", "Who built the mill?", *ircot, "--json")
+    answer = json.loads(out)
+    assert (code, answer["text"], answer["run"]["usage"]["calls"]) == (0, "Ada Quill", 2)
+    assert "Next thought" in endpoint.requests[0].prompt
+    _, out, _ = ragloom("ask", "Who built a mill?", *ircot, "--steps", "1", "--json")
+    assert json.loads(out)["run"]["usage"]["calls"] == 1
+
+
+def test_eval_measures_ircot_within_its_budget(ragloom: Ragloom, notes: Path, endpoint: ScriptedEndpoint):
+    lines = [{"question": "Who built the mill?", "supporting_titles": ["mill"]}]
+    Path("questions.json").write_text(json.dumps(lines), encoding="utf-8")
+    ragloom("index", notes, "--no-dense")
+    measure = ("eval", "questions.json", "--retrievers", "bm25", "ircot", *model(endpoint)[:4])
+    code, _, err = ragloom(*measure, "--max-calls", "0")
+    assert (code, len(endpoint.requests)) == (75, 0)
+    assert "budget of 0 calls" in err
+    code, out, _ = ragloom(*measure)
+    assert (code, len(endpoint.requests)) == (0, 1)
+    assert "ircot: bm25, then with thoughts of scripted, at most 2 retrievals" in out
+
+
 def test_doctor_finds_a_healthy_workspace_and_a_damaged_one(ragloom: Ragloom, notes: Path):
     ragloom("index", notes, "--no-dense")
     assert ragloom("doctor")[:2] == (0, "workspace is healthy\n")
