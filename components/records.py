@@ -129,6 +129,18 @@ def read_records(path: Path, reject: Reject = stop) -> Iterator[Record]:
         raise InputError(f"{path}: holds no records", "remove the file or fill it")
 
 
+def read_object(path: Path) -> Record:
+    """The object that a JSON file holds, with strings that may not be storable as they are.
+
+    Raises:
+        InputError: the file cannot be read, or holds something else.
+    """
+    found = _object(_read_value(path), str(path))
+    if isinstance(found, InputError):
+        raise found
+    return found
+
+
 def read_text(path: Path) -> str:
     """The whole file.
 
@@ -199,8 +211,7 @@ def _read_jsonl(path: Path) -> Iterator[Record | InputError]:
 
 
 def _read_json(path: Path) -> Iterator[Record | InputError]:
-    with open_file(path) as file:
-        value = _parse(_decode(file.read(), str(path)).removeprefix("\ufeff"), str(path), lines=True)
+    value = _read_value(path)
     if isinstance(value, dict):
         yield Record(value, str(path))
         return
@@ -209,6 +220,11 @@ def _read_json(path: Path) -> Iterator[Record | InputError]:
     for number, entry in enumerate(value, 1):
         place = f"{path}, record {number}"
         yield _object(entry, place)
+
+
+def _read_value(path: Path) -> Any:
+    with open_file(path) as file:
+        return _parse(_decode(file.read(), str(path)).removeprefix("\ufeff"), str(path), lines=True)
 
 
 def _read_csv(path: Path) -> Iterator[Record | InputError]:

@@ -37,9 +37,22 @@ def parse_json(text: str, schema: Mapping[str, Any]) -> Any:
 
 
 def complete_json(
-    llm: LLM, messages: Sequence[Message], schema: Mapping[str, Any], /, **options: Unpack[Options]
+    llm: LLM,
+    messages: Sequence[Message],
+    schema: Mapping[str, Any],
+    /,
+    *,
+    accepted: Mapping[str, Any] | None = None,
+    **options: Unpack[Options],
 ) -> tuple[Any, Usage]:
     """A reply of the schema, and what it took; a reply that does not fit is shown to the model once, to be mended.
+
+    Args:
+        llm: the model.
+        messages: the prompt.
+        schema: what the model is asked for.
+        accepted: a wider schema that will do, where the caller sorts out the rest.
+        options: of the calls.
 
     Raises:
         BadReply: the second reply does not fit either.
@@ -47,13 +60,13 @@ def complete_json(
     options["schema"] = schema
     first = llm(messages, **options)
     try:
-        return parse_json(first.text, schema), first.usage
+        return parse_json(first.text, accepted or schema), first.usage
     except BadReply as error:
         complaint = f"{error.problem[:1].upper()}{error.problem[1:]}. Reply with the JSON only, complete and valid."
     second = llm(
         [*messages, {"role": "assistant", "content": first.text}, {"role": "user", "content": complaint}], **options
     )
-    return parse_json(second.text, schema), first.usage + second.usage
+    return parse_json(second.text, accepted or schema), first.usage + second.usage
 
 
 def _candidates(text: str) -> Iterator[Any]:

@@ -38,7 +38,7 @@ HOMES = {
     "scipy": {"graph", "pipelines.evaluation"},
     "Stemmer": {"components.tokenizing"},
     "tokenizers": {"components.minilm"},
-    "tqdm": {"components.local_models", "components.pinned_wheels", "pipelines"},
+    "tqdm": {"components.local_models", "components.pinned_wheels", "graph.extracting", "pipelines"},
     "xllamacpp": {"components.llama_server"},
 }
 EVERYWHERE = {"numpy", "ragloom"} | sys.stdlib_module_names

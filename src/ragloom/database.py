@@ -135,6 +135,13 @@ class Database:
             condition = f"{table.key[0]} = ? AND {table.key[1]} IN ({', '.join('?' * len(page))})"
             yield from self.rows(table, condition, (first, *page))
 
+    def keys_among(self, table: Table, first: Any, where: str) -> list[Any]:
+        """Second key values of the rows with that first one; unlike rows, they are not checked."""
+        if table in self.lacks:
+            return []
+        sql = f"SELECT {table.key[1]} FROM {table.name} WHERE {table.key[0]} = ? AND {where}"  # noqa: S608 - ours
+        return [key for (key,) in self.execute(sql, (first,))]
+
     def row_hashes(self, table: Table, where: str = "", values: Sequence[Any] = ()) -> list[bytes]:
         """The hashes of rows in the order of their keys: what to compare when only a change matters.
 

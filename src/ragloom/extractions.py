@@ -26,6 +26,10 @@ class Extractions:
         rows = self._database.rows_among(schema.EXTRACTIONS, extractor, chunk_ids)
         return {chunk_id: json.loads(extraction) for _, chunk_id, extraction, _ in rows if extraction is not None}
 
+    def read(self, extractor: str) -> set[str]:
+        """See `Store.extracted`."""
+        return set(self._database.keys_among(schema.EXTRACTIONS, extractor, "extraction IS NOT NULL"))
+
     def failed(self, extractor: str) -> dict[str, str]:
         """See `Store.failed_extractions`."""
         rows = self._database.rows(schema.EXTRACTIONS, "extractor = ? AND extraction IS NULL", (extractor,))

@@ -246,6 +246,10 @@ class Store:
         """JSON of what the extractor found, by chunk id; without the chunks it was not asked about or failed for."""
         return self._extractions.found(extractor, chunk_ids)
 
+    def extracted(self, extractor: str) -> set[str]:
+        """Ids of the chunks, in the workspace or not, that `extractions` has something of."""
+        return self._extractions.read(extractor)
+
     def failed_extractions(self, extractor: str) -> dict[str, str]:
         """Errors by chunk id, of chunks in the workspace or not, where the extractor failed the last time."""
         return self._extractions.failed(extractor)
