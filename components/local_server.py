@@ -75,7 +75,7 @@ def local_llm(
             f"name a .gguf file or one of {known_names}, or set a base URL for a model behind an endpoint",
         )
     if name in CATALOGUE and CATALOGUE[name].api is None:
-        raise ConfigError(f"{name} is an embedder, not a language model", "see `ragloom models list`")
+        raise ConfigError(f"{name} is not a language model", "see `ragloom models list`")
     known = CATALOGUE[name].api if name in CATALOGUE else None
     return LocalLLM(name, api or known or "chat", context_tokens, threads, defaults or Options(), deadline_s)
 

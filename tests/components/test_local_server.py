@@ -180,7 +180,7 @@ def test_an_unknown_model_is_answered_with_the_known_ones(name: str):
 
 
 def test_an_embedder_is_no_language_model():
-    with pytest.raises(ConfigError, match="minilm is an embedder"):
+    with pytest.raises(ConfigError, match="minilm is not a language model"):
         local_llm("minilm")
 
 
