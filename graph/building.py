@@ -7,32 +7,32 @@ a chunk that goes takes exactly its share along, and an updated graph equals one
 from __future__ import annotations
 
 import json
-from bisect import bisect_left
-from collections import Counter
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
+from functools import cached_property
+from itertools import chain
 from pathlib import Path
-from typing import TYPE_CHECKING, Generic, NamedTuple, Self, TypeVar
+from typing import TYPE_CHECKING, Self
 
 import numpy as np
 from numpy.typing import NDArray
 
 from ragloom.errors import IndexMismatch
-from ragloom.graph.extraction import Extraction, normalise
-from ragloom.graph.name_matching import NameMatcher, Words
+from ragloom.graph.counting import Numbering, Rows, load_counts, rearranged, renumbered, save_counts, used_columns
+from ragloom.graph.extraction import Extraction, Triple, normalise
+from ragloom.graph.name_matching import NameMatcher
 from ragloom.graph.naming import is_name, names
+from ragloom.graph.words import WordCodes, Words
 from ragloom.types import Chunk
 
 if TYPE_CHECKING:
-    from scipy.sparse import csr_array
+    from ragloom.graph.counting import Counts
 
 Fact = tuple[str, str, str]  # normalised subject, relation and object
 Extract = Callable[[Chunk], Extraction | None]
 
 _VERSION = 1
-_MATRICES = ("names", "mentions", "statements")
-
-T = TypeVar("T", str, Fact)
+_MATRICES = ("names", "entities", "links", "statements")
 
 
 @dataclass(frozen=True, eq=False)
@@ -44,33 +44,45 @@ class KnowledgeGraph:
     Attributes:
         extractor: identity of the extractor that read the chunks.
         chunk_ids: the passages, in the order of the corpus.
-        phrases: normalised, sorted.
-        facts: normalised, sorted.
+        unread: ids of chunks whose extraction failed; they have names and links, but no entities and statements.
+        phrases: normalised, sorted: those that have an entry below, or stand at an end of a fact.
+        facts: normalised, sorted: those that have an entry below.
+        fact_ends: (facts, 2), subject and object of each fact, as places in `phrases`.
         names: (passages, phrases), 1 where the passage is about the phrase.
-        mentions: (passages, phrases), how often the passage mentions the phrase as an entity, or as the name of a
-            passage, itself included.
+        entities: (passages, phrases), how often the passage mentions the phrase, as the extractor found.
+        links: (passages, phrases), how often the phrase, a name of a passage, is found in the words of the passage.
         statements: (passages, facts), how often the passage states the fact.
-        unread: ids of chunks whose extraction failed; they have names, and mentions of names, but no more.
-        words: the words of all chunks, in which new names are looked for.
+        words: the words of all passages, in which new names are looked for.
     """
 
     extractor: str
     chunk_ids: list[str]
+    unread: frozenset[str]
     phrases: list[str]
     facts: list[Fact]
-    names: csr_array
-    mentions: csr_array
-    statements: csr_array
-    unread: frozenset[str]
+    fact_ends: NDArray[np.int32]
+    names: Counts
+    entities: Counts
+    links: Counts
+    statements: Counts
     words: Words
 
     @classmethod
     def empty(cls, extractor: str) -> Self:
         """The graph of no chunks."""
-        from scipy.sparse import csr_array
-
+        none = _Reading([], [])
         return cls(
-            extractor, [], [], [], *(csr_array((0, 0), dtype=np.int32) for _ in _MATRICES), frozenset(), Words.empty()
+            extractor=extractor,
+            chunk_ids=[],
+            unread=frozenset(),
+            phrases=[],
+            facts=[],
+            fact_ends=none.fact_ends(),
+            names=none.names.counts(0),
+            entities=none.entities.counts(0),
+            links=none.links.counts(0),
+            statements=none.statements.counts(0),
+            words=Words.of(none.words),
         )
 
     @classmethod
@@ -81,32 +93,29 @@ class KnowledgeGraph:
     def updated(self, chunks: Sequence[Chunk], extract: Extract) -> Self:
         """The graph of the chunks, equal to one built anew, reading only chunks that are new to it.
 
-        Besides new chunks, those are read again in which a name appeared that was new, or one that is gone, and those
-        whose extraction had failed.
+        Where a name appeared or is gone, links are looked for anew in the kept chunks that may have its words. Chunks
+        whose extraction had failed count as new.
 
         Args:
-            chunks: all of the corpus, in its order, each once.
+            chunks: all of the corpus, in its order, each id once.
             extract: what an extractor found in a chunk, None where it failed.
         """
-        ids = [chunk.id for chunk in chunks]
-        place = {id_: row for row, id_ in enumerate(self.chunk_ids)}
-        old_rows = np.array([place.get(id_, -1) for id_ in ids], np.int64)
-        words = self.words.rearranged(
-            old_rows, [chunk.text for chunk, row in zip(chunks, old_rows, strict=True) if row < 0]
-        )
-        named = {row: names(chunks[row]) for row in np.flatnonzero(old_rows < 0).tolist()}
-        lexicon, again = self._changed_names(old_rows, named, words)
-        again |= {row for row, id_ in enumerate(ids) if id_ in self.unread and old_rows[row] >= 0}
+        kept = self._kept_rows(chunks)
+        about = {row: names(chunks[row]) for row in np.flatnonzero(kept < 0).tolist()}
+        lexicon, again = self._changed_names(kept, about.values())
         matcher = NameMatcher(lexicon)
-        rows: dict[int, _Row] = {}
-        unread = set()
-        for row in sorted(named.keys() | again):
-            extraction = extract(chunks[row])
-            if extraction is None:
-                unread.add(ids[row])
-            rows[row] = _read(named.get(row) or names(chunks[row]), extraction or Extraction(), matcher(words.of(row)))
-        old_rows[list(again)] = -1
-        return self._with_rows(ids, old_rows, rows, frozenset(unread), words)
+        reading = _Reading(self.phrases, self.facts)
+        for row in np.flatnonzero((kept < 0) | again).tolist():
+            words = normalise(chunks[row].text).split()
+            reading.links.append(matcher(words))
+            if row in about:
+                reading.append(chunks[row].id, about[row], words, extract(chunks[row]))
+        return self._with(reading, [chunk.id for chunk in chunks], kept, again)
+
+    @cached_property
+    def mentions(self) -> Counts:
+        """(passages, phrases), how often the passage mentions the phrase, by `entities` or by `links`."""
+        return self.entities.maximum(self.links)
 
     def save(self, folder: Path) -> None:
         """Write the graph to a folder, as JSON and numpy arrays."""
@@ -114,15 +123,14 @@ class KnowledgeGraph:
             "version": _VERSION,
             "extractor": self.extractor,
             "chunk_ids": self.chunk_ids,
+            "unread": sorted(self.unread),
             "phrases": self.phrases,
             "facts": self.facts,
-            "unread": sorted(self.unread),
         }
         (folder / "graph.json").write_text(json.dumps(texts), encoding="utf-8")
+        np.save(folder / "fact-ends.npy", self.fact_ends, allow_pickle=False)
         for name in _MATRICES:
-            matrix = getattr(self, name)
-            for part in ("indptr", "indices", "data"):
-                np.save(folder / f"{name}-{part}.npy", getattr(matrix, part), allow_pickle=False)
+            save_counts(getattr(self, name), folder, name)
         self.words.save(folder)
 
     @classmethod
@@ -132,156 +140,109 @@ class KnowledgeGraph:
         Raises:
             IndexMismatch: it was written by another version.
         """
-        from scipy.sparse import csr_array
-
         texts = json.loads((folder / "graph.json").read_text(encoding="utf-8"))
         if texts["version"] != _VERSION:
-            raise IndexMismatch(f"the graph in {folder} is of version {texts['version']}", "build it again")
-        facts = [(subject, relation, object_) for subject, relation, object_ in texts["facts"]]
-        matrices = []
-        for name, width in zip(_MATRICES, (len(texts["phrases"]),) * 2 + (len(facts),), strict=True):
-            parts = (
-                np.load(folder / f"{name}-{part}.npy", allow_pickle=False) for part in ("data", "indices", "indptr")
-            )
-            matrices.append(csr_array(tuple(parts), shape=(len(texts["chunk_ids"]), width)))
+            raise IndexMismatch(f"the graph in {folder} was written by another version of ragloom", "build it again")
+        widths = {name: len(texts["facts" if name == "statements" else "phrases"]) for name in _MATRICES}
         return cls(
-            texts["extractor"],
-            texts["chunk_ids"],
-            texts["phrases"],
-            facts,
-            *matrices,
-            frozenset(texts["unread"]),
-            Words.load(folder),
+            extractor=texts["extractor"],
+            chunk_ids=texts["chunk_ids"],
+            unread=frozenset(texts["unread"]),
+            phrases=texts["phrases"],
+            facts=[(subject, relation, object_) for subject, relation, object_ in texts["facts"]],
+            fact_ends=np.load(folder / "fact-ends.npy", allow_pickle=False),
+            **{name: load_counts(folder, name, width) for name, width in widths.items()},
+            words=Words.load(folder),
         )
+
+    def _kept_rows(self, chunks: Sequence[Chunk]) -> NDArray[np.int64]:
+        """The row of each chunk, -1 where it is to be read."""
+        rows = {id_: row for row, id_ in enumerate(self.chunk_ids) if id_ not in self.unread}
+        if len({chunk.id for chunk in chunks}) < len(chunks):
+            raise ValueError("each id of a chunk may occur once")
+        return np.array([rows.get(chunk.id, -1) for chunk in chunks], np.int64)
 
     def _changed_names(
-        self, old_rows: NDArray[np.int64], named: Mapping[int, tuple[str, ...]], words: Words
-    ) -> tuple[set[str], set[int]]:
-        """All names of the new state, and the kept rows in which an appeared or vanished one is mentioned."""
-        kept = np.flatnonzero(old_rows >= 0)
-        still = np.zeros(len(self.phrases), bool)
-        still[self.names[old_rows[kept]].indices] = True
-        before = np.zeros(len(self.phrases), bool)
-        before[self.names.indices] = True
-        lexicon = {self.phrases[column] for column in np.flatnonzero(still)}
-        known = {self.phrases[column] for column in np.flatnonzero(before)}
-        new = {name for row_names in named.values() for name in row_names}
-        again = set(words.rows_with(new - known, among=kept).tolist())
-        vanished = before & ~still
-        vanished[[self._column(name) for name in new & known]] = False
-        if vanished.any():
-            mentioning = self.mentions[old_rows[kept]] @ vanished.astype(np.int32)
-            again |= set(kept[mentioning > 0].tolist())
-        return lexicon | new, again
+        self, kept: NDArray[np.int64], about: Iterable[tuple[str, ...]]
+    ) -> tuple[list[str], NDArray[np.bool_]]:
+        """All names of the new state, and for each chunk whether it is kept and may have to be linked anew."""
+        number, width = Numbering(self.phrases), len(self.phrases)
+        fresh = {name: number[name] for name in chain.from_iterable(about)}
+        before = used_columns(number.size, self.names)
+        after = used_columns(number.size, self.names[kept[kept >= 0]])
+        after[list(fresh.values())] = True
+        lexicon = [self.phrases[place] for place in np.flatnonzero(after[:width]).tolist()]
+        lexicon += [name for name, place in fresh.items() if place >= width]
+        appeared = [name for name, place in fresh.items() if not before[place]]
+        affected = self.links @ (before & ~after)[:width] > 0
+        affected[self.words.texts_with(appeared)] = True
+        return lexicon, (kept >= 0) & np.append(affected, False)[kept]
 
-    def _column(self, phrase: str) -> int:
-        return bisect_left(self.phrases, phrase)
+    def _with(self, reading: _Reading, ids: list[str], kept: NDArray[np.int64], again: NDArray[np.bool_]) -> Self:
+        """The graph of kept rows and of those that were read; `again`: kept ones whose links were."""
+        phrases, facts = reading.phrases, reading.facts
+        ends = np.concatenate([self.fact_ends, reading.fact_ends()])
+        rows = _with_read(kept, kept < 0, len(self.chunk_ids))
+        link_rows = _with_read(kept, (kept < 0) | again, len(self.chunk_ids))
+        names = rearranged(self.names, reading.names.counts(phrases.size), rows)
+        entities = rearranged(self.entities, reading.entities.counts(phrases.size), rows)
+        links = rearranged(self.links, reading.links.counts(phrases.size), link_rows)
+        statements = rearranged(self.statements, reading.statements.counts(facts.size), rows)
 
-    def _with_rows(
-        self,
-        ids: list[str],
-        old_rows: NDArray[np.int64],
-        rows: Mapping[int, _Row],
-        unread: frozenset[str],
-        words: Words,
-    ) -> Self:
-        """The graph whose row i is the old row `old_rows[i]`, or where that is -1 the new `rows[i]`."""
-        phrases = _Merged(
-            self.phrases,
-            {phrase for row in rows.values() for phrase in (*row.names, *row.mentions)}
-            | {end for row in rows.values() for fact in row.facts for end in (fact[0], fact[2])},
+        stated = used_columns(facts.size, statements)
+        used = used_columns(phrases.size, names, entities, links)
+        used[ends[stated]] = True
+        phrase_list, phrase_places = phrases.sorted(used)
+        fact_list, fact_places = facts.sorted(stated)
+        fact_ends = np.empty((len(fact_list), 2), np.int32)
+        fact_ends[fact_places[stated]] = phrase_places[ends[stated]]
+        return type(self)(
+            extractor=self.extractor,
+            chunk_ids=ids,
+            unread=frozenset(reading.unread),
+            phrases=phrase_list,
+            facts=fact_list,
+            fact_ends=fact_ends,
+            names=renumbered(names, phrase_places, len(phrase_list)),
+            entities=renumbered(entities, phrase_places, len(phrase_list)),
+            links=renumbered(links, phrase_places, len(phrase_list)),
+            statements=renumbered(statements, fact_places, len(fact_list)),
+            words=self.words.rearranged(Words.of(reading.words), rows),
         )
-        facts = _Merged(self.facts, {fact for row in rows.values() for fact in row.facts})
-        matrices = [
-            _combined(
-                getattr(self, name), old_rows, {row: getattr(new, attribute) for row, new in rows.items()}, merged
-            )
-            for name, attribute, merged in (
-                ("names", "names", phrases),
-                ("mentions", "mentions", phrases),
-                ("statements", "facts", facts),
-            )
-        ]
-        kept_facts = _used(len(facts.items), matrices[2])
-        fact_list = [facts.items[column] for column in np.flatnonzero(kept_facts)]
-        ends = [phrases.place(end) for fact in fact_list for end in (fact[0], fact[2])]
-        kept_phrases = _used(len(phrases.items), matrices[0], matrices[1])
-        kept_phrases[ends] = True
-        phrase_list = [phrases.items[column] for column in np.flatnonzero(kept_phrases)]
-        shrunk = [
-            _shrunk(matrix, kept)
-            for matrix, kept in zip(matrices, (kept_phrases, kept_phrases, kept_facts), strict=True)
-        ]
-        return type(self)(self.extractor, ids, phrase_list, fact_list, *shrunk, unread, words)
 
 
-class _Row(NamedTuple):
-    """What one chunk adds to the graph."""
+class _Reading:
+    """What is read of chunks, row by row, in numbers that go on behind those of a graph."""
 
-    names: Mapping[str, int]
-    mentions: Mapping[str, int]
-    facts: Mapping[Fact, int]
+    def __init__(self, phrases: list[str], facts: list[Fact]) -> None:
+        self.phrases, self.facts = Numbering(phrases), Numbering(facts)
+        self.names, self.entities, self.links = Rows(self.phrases), Rows(self.phrases), Rows(self.phrases)
+        self.statements, self.words = Rows(self.facts), Rows(WordCodes())
+        self.unread: set[str] = set()
 
+    def append(self, id_: str, about: Iterable[str], words: Iterable[str], extraction: Extraction | None) -> None:
+        """Add a chunk, other than its links."""
+        if extraction is None:
+            self.unread.add(id_)
+            extraction = Extraction()
+        self.names.append(about)
+        self.words.append(words)
+        self.entities.append(name for entity in extraction.entities if is_name(name := normalise(entity)))
+        facts = map(_fact, extraction.triples)
+        self.statements.append((subject, relation, end) for subject, relation, end in facts if subject and end)
 
-def _read(about: Iterable[str], extraction: Extraction, matched: Iterable[str]) -> _Row:
-    mentions = Counter(name for entity in extraction.entities if is_name(name := normalise(entity)))
-    for name in matched:
-        mentions.setdefault(name, 1)  # an entity of the same words was counted already
-    facts: Counter[Fact] = Counter()
-    for triple in extraction.triples:
-        fact = (normalise(triple.subject), normalise(triple.relation), normalise(triple.object))
-        if fact[0] and fact[2]:
-            facts[fact] += 1
-    return _Row(dict.fromkeys(about, 1), mentions, facts)
-
-
-class _Merged(Generic[T]):
-    """Two sorted lists as one, and where their items went."""
-
-    def __init__(self, old: list[T], fresh: set[T]) -> None:
-        new = sorted(item for item in fresh if not _holds(old, item))
-        before = np.array([bisect_left(old, item) for item in new], np.int64)
-        self.items = sorted(old + new)  # quick: it is two sorted runs
-        self.places_of_old = np.arange(len(old)) + np.searchsorted(before, np.arange(len(old)), side="right")
-
-    def place(self, item: T) -> int:
-        """Where the item is; it must be there."""
-        return bisect_left(self.items, item)
+    def fact_ends(self) -> NDArray[np.int32]:
+        """(new facts, 2), the numbers of their subjects and objects."""
+        ends = [(self.phrases[subject], self.phrases[object_]) for subject, _, object_ in self.facts.added]
+        return np.array(ends, np.int32).reshape(-1, 2)
 
 
-def _holds(items: Sequence[T], item: T) -> bool:
-    place = bisect_left(items, item)
-    return place < len(items) and items[place] == item
+def _fact(triple: Triple) -> Fact:
+    return normalise(triple.subject), normalise(triple.relation), normalise(triple.object)
 
 
-def _combined(
-    old: csr_array, old_rows: NDArray[np.int64], rows: Mapping[int, Mapping[T, int]], merged: _Merged[T]
-) -> csr_array:
-    """The matrix of old and new rows in their new order, over the merged columns."""
-    from scipy.sparse import csr_array, vstack
-
-    width = len(merged.items)
-    moved = csr_array((old.data, merged.places_of_old[old.indices], old.indptr), shape=(old.shape[0], width))
-    order = np.where(old_rows >= 0, old_rows, 0)
-    order[list(rows)] = old.shape[0] + np.arange(len(rows))
-    counts = [sorted((merged.place(item), count) for item, count in row.items()) for row in rows.values()]
-    starts = np.cumsum([0, *map(len, counts)])
-    flat = np.array([pair for row in counts for pair in row], np.int32).reshape(-1, 2)
-    fresh = csr_array((flat[:, 1], flat[:, 0], starts), shape=(len(rows), width))
-    return csr_array(vstack([moved, fresh], format="csr", dtype=np.int32)[order])
-
-
-def _used(width: int, *matrices: csr_array) -> NDArray[np.bool_]:
-    used = np.zeros(width, bool)
-    for matrix in matrices:
-        used[matrix.indices] = True
-    return used
-
-
-def _shrunk(matrix: csr_array, kept: NDArray[np.bool_]) -> csr_array:
-    """The matrix without columns that are not kept; those are empty."""
-    from scipy.sparse import csr_array
-
-    places = (np.cumsum(kept) - 1).astype(np.int32)
-    indptr = matrix.indptr.astype(np.int64)
-    return csr_array((matrix.data, places[matrix.indices], indptr), shape=(matrix.shape[0], int(kept.sum())))
+def _with_read(kept: NDArray[np.int64], read: NDArray[np.bool_], old: int) -> NDArray[np.int64]:
+    """The kept rows, and for chunks that were read the rows that come behind the `old` ones."""
+    rows = kept.copy()
+    rows[read] = old + np.arange(np.count_nonzero(read))
+    return rows

@@ -1,0 +1,130 @@
+"""Rows of counted items: what chunks add to a graph, as sparse matrices whose columns are sorted items."""
+
+from __future__ import annotations
+
+from array import array
+from bisect import bisect_left
+from collections.abc import Iterable, Mapping
+from itertools import compress
+from pathlib import Path
+from typing import TYPE_CHECKING, Generic, TypeAlias, TypeVar
+
+import numpy as np
+from numpy.typing import NDArray
+
+if TYPE_CHECKING:
+    from scipy.sparse import csr_array
+
+    Counts: TypeAlias = csr_array[np.int32, tuple[int, int]]
+
+_PARTS = ("data", "indices", "indptr")
+
+Item = TypeVar("Item", str, tuple[str, str, str])
+
+
+class Numbering(dict[Item, int], Generic[Item]):
+    """Numbers of items: of those in a sorted list their places, of others the numbers behind it, as they come.
+
+    As a dict it holds the items that were asked for; `added` are those behind the list.
+    """
+
+    def __init__(self, known: list[Item]) -> None:
+        super().__init__()
+        self._known: list[Item] = known
+        self.added: list[Item] = []
+
+    def __missing__(self, item: Item) -> int:
+        place = bisect_left(self._known, item)
+        if place == len(self._known) or self._known[place] != item:
+            place = self.size
+            self.added.append(item)
+        self[item] = place
+        return place
+
+    @property
+    def size(self) -> int:
+        """One more than the highest number."""
+        return len(self._known) + len(self.added)
+
+    def sorted(self, used: NDArray[np.bool_]) -> tuple[list[Item], NDArray[np.int32]]:
+        """The items of the used numbers, sorted; and (size,) the place of each number there, -1 for those not used.
+
+        Args:
+            used: (size,).
+        """
+        split = len(self._known)
+        known = self._known if used[:split].all() else list(compress(self._known, used))
+        numbers = sorted((used[split:].nonzero()[0]).tolist(), key=self.added.__getitem__)
+        added = [self.added[number] for number in numbers]
+        known_before = np.array([bisect_left(known, item) for item in added], np.int32)
+        places = np.full(self.size, -1, np.int32)
+        order = np.arange(len(known), dtype=np.int32)
+        places[:split][used[:split]] = order + np.searchsorted(known_before, order, side="right")
+        places[split:][numbers] = known_before + np.arange(len(added), dtype=np.int32)
+        return sorted(known + added), places  # two sorted runs, which are merged in no time
+
+
+class Rows(Generic[Item]):
+    """Rows of items, as numbers.
+
+    Args:
+        numbers: of all items that come.
+    """
+
+    def __init__(self, numbers: Mapping[Item, int]) -> None:
+        self._numbers: Mapping[Item, int] = numbers
+        self.flat = array("I")
+        self.starts = array("q", [0])
+
+    def append(self, items: Iterable[Item]) -> None:
+        """Add a row."""
+        self.flat.extend(map(self._numbers.__getitem__, items))
+        self.starts.append(len(self.flat))
+
+    def counts(self, width: int) -> Counts:
+        """(rows, width), how often each number is in each row."""
+        from scipy.sparse import csr_array
+
+        indices, starts = np.array(self.flat, np.int32), np.array(self.starts, np.int32)
+        matrix = csr_array((np.ones(len(indices), np.int32), indices, starts), shape=(len(starts) - 1, width))
+        matrix.sum_duplicates()
+        return matrix
+
+
+def rearranged(matrix: Counts, more: Counts, rows: NDArray[np.int64]) -> Counts:
+    """The rows of those numbers, where the rows of `more` come behind those of the matrix, which may be narrower."""
+    from scipy.sparse import csr_array, vstack
+
+    widened = csr_array((matrix.data, matrix.indices, matrix.indptr), shape=(matrix.shape[0], more.shape[1]))
+    return csr_array(vstack([widened, more], format="csr")[rows])
+
+
+def renumbered(matrix: Counts, places: NDArray[np.int32], width: int) -> Counts:
+    """The matrix with its columns at those places, among as many as `width`."""
+    from scipy.sparse import csr_array
+
+    moved = csr_array((matrix.data, places[matrix.indices], matrix.indptr), shape=(matrix.shape[0], width))
+    moved.sort_indices()
+    return moved
+
+
+def used_columns(width: int, *matrices: Counts) -> NDArray[np.bool_]:
+    """(width,), whether a column has an entry in any of the matrices."""
+    used = np.zeros(width, bool)
+    for matrix in matrices:
+        used[matrix.indices] = True
+    return used
+
+
+def save_counts(matrix: Counts, folder: Path, name: str) -> None:
+    """Write the matrix to a folder, as three numpy arrays."""
+    for part in _PARTS:
+        np.save(folder / f"{name}-{part}.npy", getattr(matrix, part), allow_pickle=False)
+
+
+def load_counts(folder: Path, name: str, width: int) -> Counts:
+    """The matrix that was saved in a folder; `width`: how many columns it has."""
+    from scipy.sparse import csr_array
+
+    data, indices, indptr = (np.load(folder / f"{name}-{part}.npy", allow_pickle=False) for part in _PARTS)
+    return csr_array((data, indices, indptr), shape=(len(indptr) - 1, width))
