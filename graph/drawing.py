@@ -89,22 +89,23 @@ def _list(explanation: Explanation) -> str:
 
 def _item(rank: int, found: Found) -> str:
     ways = "".join(f'<li data-marks="p{rank}-{number}">{_way(way)}</li>' for number, way in enumerate(found.paths, 1))
-    explained = f"{found.explained:.0%} explained by" if found.paths else "not on the walk"
+    explained = f"{100 * found.explained:.0f} % explained" if found.paths else "not on the walk"
     text = escape(excerpt(found.chunk.text))
     return (
         f'<li><div class="hit" data-marks="h{rank}"><b><bdi>{escape(found.node.label)}</bdi></b> '
-        f"score {found.score:.4g}, {explained}</div><ul>{ways}</ul>"
+        f"score {found.score:.3g}, {explained}</div><ul>{ways}</ul>"
         f'<details><summary>text</summary><p class="text"><bdi>{text}</bdi></p></details></li>'
     )
 
 
 def _way(way: Way) -> str:
-    return f"<b>{way.share:.0%}</b> question {' '.join(map(_step, way.steps[1:]))}"
+    seed, *further = way.steps[1:]
+    steps = [f"{_label(seed)} ({escape(seed.link)})", *(f"{escape(step.link)} {_label(step)}" for step in further)]
+    return f"<b>{100 * way.share:.0f} %</b> {' &rarr; '.join(steps)}"
 
 
-def _step(step: Step) -> str:
-    link, label = escape(step.link), escape(step.node.label)
-    return f'&rarr; {link} <bdi class="{step.node.kind}">{label}</bdi>'
+def _label(step: Step) -> str:
+    return f'<bdi class="{step.node.kind}">{escape(step.node.label)}</bdi>'
 
 
 @cache

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from bisect import bisect_left
 from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -23,6 +22,7 @@ Kind = Literal["question", "phrase", "passage"]
 
 QUESTION = -1  # its node number
 
+_LEAST_SHARE = 0.01  # of a path beside a passage's first
 _SHOWN_SEEDS = 8  # the strongest; a walk may start at every passage
 _TITLE_CHARACTERS = 60  # of its text stand for a passage without a title
 
@@ -200,7 +200,7 @@ class _Description:
         for path, contribution in zip(strongest, added, strict=True):
             share = min(1.0, contribution / float(self._walk.scores[path[-1]]))
             found[path[-1]].append(Path(self._steps(path), share))
-        return {target: tuple(sorted(paths, key=lambda path: -path.share)) for target, paths in found.items()}
+        return {target: _worth_showing(paths) for target, paths in found.items()}
 
     def seeds(self) -> list[Step]:
         """Every seed once, as a step from the question."""
@@ -228,23 +228,16 @@ class _Description:
     def _link(self, before: int, after: int) -> str:
         """What the graph says of two nodes that an edge joins."""
         phrases = len(self._graph.phrases)
-        if max(before, after) < phrases:
-            return self._relation(before, after)
         named = self._graph.names[max(before, after) - phrases, min(before, after)]
         if after >= phrases:
             return "is the name of" if named else "is mentioned in"
         return "is about" if named else "mentions"
 
-    def _relation(self, before: int, after: int) -> str:
-        facts, pair = self._graph.facts, (self._graph.phrases[before], self._graph.phrases[after])
-        for subject, object_ in (pair, pair[::-1]):
-            for place in range(bisect_left(facts, (subject, "", "")), len(facts)):
-                if facts[place][0] != subject:
-                    break
-                if facts[place][2] == object_:
-                    relation = one_line(facts[place][1]) or "stated with"
-                    return relation if subject == pair[0] else f"{relation} (of)"
-        return "is much like"
+
+def _worth_showing(paths: list[Path]) -> tuple[Path, ...]:
+    """The paths by share; of those with hardly any only the first."""
+    ordered = sorted(paths, key=lambda path: -path.share)
+    return (*ordered[:1], *(path for path in ordered[1:] if path.share >= _LEAST_SHARE))
 
 
 def _quoted(node: Node) -> str:

@@ -1,4 +1,4 @@
-"""A picture of an explanation: from the question at the left, along the strongest paths, to the passages (SVG)."""
+"""A picture of an explanation: from the question at the top, along the strongest paths, to the passages (SVG)."""
 
 from __future__ import annotations
 
@@ -14,9 +14,9 @@ from ragloom.graph.characters import one_line, visible
 from ragloom.graph.explaining import QUESTION, Explanation, Found, Node, Step
 from ragloom.graph.layout import layered
 
-_WIDTH, _HEIGHT = 200, 30  # of a node, in pixels
-_COLUMN, _ROW, _MARGIN = 290, 46, 26  # from one node to the next, and around them all
-_LABEL, _LINK = 26, 22  # letters that have room
+_WIDTH, _HEIGHT = 190, 32  # of a node, in pixels
+_ACROSS, _DOWN, _MARGIN = 214, 104, 26  # from one node to the next, and around them all
+_LABEL, _LINK = 25, 24  # letters that have room
 _EXCERPT = 1200  # characters of a passage that are shown
 
 Point = tuple[float, float]
@@ -30,8 +30,11 @@ def picture(explanation: Explanation) -> str:
     """
     drawing = _Drawing(explanation)
     places = layered(drawing.edges, QUESTION)
-    top = min(row for _, row in places.values())
-    at = {node: (_MARGIN + column * _COLUMN, _MARGIN + (row - top) * _ROW) for node, (column, row) in places.items()}
+    left = min(place for _, place in places.values())
+    at = {
+        node: (_MARGIN + (place - left) * _ACROSS, float(_MARGIN + layer * _DOWN))
+        for node, (layer, place) in places.items()
+    }
     width = max(x for x, _ in at.values()) + _WIDTH + _MARGIN
     height = max(y for _, y in at.values()) + _HEIGHT + _MARGIN
     edges = "\n".join(edge.svg(at[source], at[target]) for (source, target), edge in drawing.edges.items())
@@ -91,16 +94,16 @@ class _Drawing:
             classes, hit = f"{classes} found", f' data-hit="h{rank}"'
             right = x + _WIDTH
             badge = (
-                f'<circle cx="{right:.0f}" cy="{y:.1f}" r="11"/>'
-                f'<text class="rank" x="{right:.0f}" y="{y + 4.5:.1f}">{rank}</text>'
+                f'<circle cx="{right:.1f}" cy="{y:.0f}" r="11"/>'
+                f'<text class="rank" x="{right:.1f}" y="{y + 4.5:.1f}">{rank}</text>'
             )
         return (
             f'<g class="{classes}"{hit} data-marks="{" ".join(self._marks[node.number])}">'
             f"<title>{escape(self._description(node))}</title>"
-            f'<rect x="{x:.0f}" y="{y:.1f}" width="{_WIDTH}" height="{_HEIGHT}" '
+            f'<rect x="{x:.1f}" y="{y:.0f}" width="{_WIDTH}" height="{_HEIGHT}" '
             f'rx="{4 if node.kind == "passage" else _HEIGHT / 2:.0f}"/>'
-            f'<svg x="{x + 10:.0f}" y="{y:.1f}" width="{_WIDTH - 20}" height="{_HEIGHT}">'
-            f'<text y="19.5">{escape(_cut(node.label, _LABEL))}</text></svg>{badge}</g>'
+            f'<svg x="{x + 10:.1f}" y="{y:.0f}" width="{_WIDTH - 20}" height="{_HEIGHT}">'
+            f'<text y="20.5">{escape(_cut(node.label, _LABEL))}</text></svg>{badge}</g>'
         )
 
     def _description(self, node: Node) -> str:
@@ -120,23 +123,23 @@ class _Edge:
     marks: dict[str, None] = field(default_factory=dict)
 
     def svg(self, start: Point, end: Point) -> str:
-        """From node to node: to a column further right or left, or around to one in the same column."""
-        (left, y1), (right, y2) = start, end
-        leave, arrive, bend = left + _WIDTH, right, (_COLUMN - _WIDTH) * 0.6
+        """From node to node: down to a later layer, up to an earlier one, or below to one in the same layer."""
+        x1, x2 = start[0] + _WIDTH / 2, end[0] + _WIDTH / 2
+        leave, arrive, bend = start[1] + _HEIGHT, end[1], (_DOWN - _HEIGHT) * 0.6
         turns = (leave + bend, arrive - bend)
-        if left == right:
+        if start[1] == end[1]:
             arrive, turns = leave, (leave + bend, leave + bend)
-        elif left > right:
-            leave, arrive = left, right + _WIDTH
+        elif start[1] > end[1]:
+            leave, arrive = start[1], end[1] + _HEIGHT
             turns = (leave - bend, arrive + bend)
-        y1, y2 = y1 + _HEIGHT / 2, y2 + _HEIGHT / 2
-        middle = (leave + arrive + 3 * sum(turns)) / 8
+        # The label stands at two thirds of the way, nearer to the target, since many edges leave a node side by side.
+        x, y = x1 + (x2 - x1) * 20 / 27, (leave + 6 * turns[0] + 12 * turns[1] + 8 * arrive) / 27
         return (
             f'<g class="edge" data-marks="{" ".join(self.marks)}">'
             f"<title>{escape(self.step.link)} ({self.step.share:.1%})</title>"
-            f'<path d="M{leave:.0f} {y1:.1f}C{turns[0]:.0f} {y1:.1f} {turns[1]:.0f} {y2:.1f} {arrive:.0f} {y2:.1f}" '
+            f'<path d="M{x1:.1f} {leave:.0f}C{x1:.1f} {turns[0]:.0f} {x2:.1f} {turns[1]:.0f} {x2:.1f} {arrive:.0f}" '
             f'stroke-width="{1 + 4 * self.step.share**0.5:.2f}" marker-end="url(#ragloom-arrow)"/>'
-            f'<text x="{middle:.0f}" y="{(y1 + y2) / 2 - 5:.1f}">{escape(_cut(self.step.link, _LINK))}</text></g>'
+            f'<text x="{x:.1f}" y="{y:.0f}">{escape(_cut(self.step.link, _LINK))}</text></g>'
         )
 
 

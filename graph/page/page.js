@@ -50,53 +50,55 @@ for (const element of picture.querySelectorAll(".node, .edge")) {
 
 // ---- Moving the picture
 
-const whole = picture.viewBox.baseVal;
-const all = { x: whole.x, y: whole.y, width: whole.width, height: whole.height };
-let box = { ...all };
+const { width, height } = picture.viewBox.baseVal;
+let scale = 1; // pixels of the screen for one of the picture
+let corner = { x: 0, y: 0 }; // of what is shown of it
 let dragged = false;
 
 function show() {
-  picture.setAttribute("viewBox", `${box.x} ${box.y} ${box.width} ${box.height}`);
+  const { clientWidth, clientHeight } = picture;
+  picture.setAttribute("viewBox", `${corner.x} ${corner.y} ${clientWidth / scale} ${clientHeight / scale}`);
 }
 
-function zoom(factor, at = { x: box.x + box.width / 2, y: box.y + box.height / 2 }) {
-  const scale = Math.min(Math.max(factor, box.width / (20 * all.width)), (50 * box.width) / all.width);
-  box = {
-    x: at.x - (at.x - box.x) / scale,
-    y: at.y - (at.y - box.y) / scale,
-    width: box.width / scale,
-    height: box.height / scale,
-  };
+function move(right, down) {
+  corner = { x: corner.x + right / scale, y: corner.y + down / scale };
+  show();
+}
+
+// What is at this place on the screen stays there.
+function zoom(factor, x = picture.clientWidth / 2, y = picture.clientHeight / 2) {
+  const next = Math.min(Math.max(scale * factor, 0.05), 8);
+  corner = { x: corner.x + x / scale - x / next, y: corner.y + y / scale - y / next };
+  scale = next;
   show();
 }
 
 function fit() {
-  box = { ...all };
+  const { clientWidth, clientHeight } = picture;
+  scale = Math.min(clientWidth / width, clientHeight / height, 1.2);
+  corner = { x: (width - clientWidth / scale) / 2, y: (height - clientHeight / scale) / 2 };
   show();
-}
-
-function place(event) {
-  return new DOMPoint(event.clientX, event.clientY).matrixTransform(picture.getScreenCTM().inverse());
 }
 
 picture.addEventListener("wheel", (event) => {
   event.preventDefault();
-  zoom(Math.exp(-event.deltaY / 400), place(event));
+  const { left, top } = picture.getBoundingClientRect();
+  zoom(Math.exp(-event.deltaY / 400), event.clientX - left, event.clientY - top);
 }, { passive: false });
 
 let grip = null;
 picture.addEventListener("pointerdown", (event) => {
-  grip = { x: event.clientX, y: event.clientY, start: place(event) };
+  grip = { x: event.clientX, y: event.clientY };
   dragged = false;
 });
 window.addEventListener("pointermove", (event) => {
   if (!grip) return;
-  dragged ||= Math.hypot(event.clientX - grip.x, event.clientY - grip.y) > 4;
-  if (!dragged) return;
-  const now = place(event);
-  box.x += grip.start.x - now.x;
-  box.y += grip.start.y - now.y;
-  show();
+  const right = grip.x - event.clientX;
+  const down = grip.y - event.clientY;
+  if (!dragged && Math.hypot(right, down) < 5) return; // a click with an unsteady hand
+  dragged = true;
+  grip = { x: event.clientX, y: event.clientY };
+  move(right, down);
 });
 for (const event of ["pointerup", "pointercancel"]) window.addEventListener(event, () => { grip = null; });
 picture.addEventListener("click", (event) => {
@@ -113,17 +115,19 @@ const keys = {
   "=": () => zoom(1.25),
   "-": () => zoom(0.8),
   0: fit,
-  ArrowLeft: () => { box.x -= box.width / 12; show(); },
-  ArrowRight: () => { box.x += box.width / 12; show(); },
-  ArrowUp: () => { box.y -= box.height / 12; show(); },
-  ArrowDown: () => { box.y += box.height / 12; show(); },
+  ArrowLeft: () => move(-60, 0),
+  ArrowRight: () => move(60, 0),
+  ArrowUp: () => move(0, -60),
+  ArrowDown: () => move(0, 60),
 };
 picture.setAttribute("tabindex", "0");
 picture.setAttribute("aria-label", "Picture of the walk");
 picture.addEventListener("keydown", (event) => {
-  const move = !event.ctrlKey && !event.metaKey && !event.altKey && keys[event.key];
-  if (!move) return;
+  const act = !event.ctrlKey && !event.metaKey && !event.altKey && keys[event.key];
+  if (!act) return;
   event.preventDefault();
-  move();
+  act();
 });
+window.addEventListener("resize", fit);
+fit();
 window.addEventListener("keydown", (event) => { if (event.key === "Escape") choose(null); });
