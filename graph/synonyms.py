@@ -82,24 +82,9 @@ class Synonyms:
                 f"the synonyms were found with {self.model}, got {embedder.model}",
                 "build them again, or pass the model they were found with",
             )
-        place = {phrase: row for row, phrase in enumerate(phrases)}
-        rows = np.array([place.get(phrase, -1) for phrase in self.phrases], np.int64)
-        pairs = rows[self.pairs]
-        gone = pairs < 0
         comparable = np.array([_is_comparable(phrase) for phrase in phrases], bool)
-        searched = comparable.copy()
-        searched[rows[rows >= 0]] = False
-        full = np.bincount(self.pairs.ravel(), minlength=len(self.phrases)) >= self.most
-        searched[pairs[full[self.pairs] & ~gone & gone[:, ::-1]]] = True
-        kept = ~gone.any(axis=1) & ~searched[pairs].any(axis=1)
-        parts = [_Pairs(pairs[kept], self.cosines[kept])]
-        limit = _PAIRS_IN_MEMORY
-        for more in _near(phrases, comparable, searched, embedder, self.threshold):
-            parts.append(more)
-            if sum(len(part.cosines) for part in parts) > limit:
-                parts = [_strongest(parts, self.most)]
-                limit = 2 * len(parts[0].cosines) + _PAIRS_IN_MEMORY
-        found = _strongest(parts, self.most)
+        kept, searched = self._kept(phrases, comparable)
+        found = _gathered(kept, _near(phrases, comparable, searched, embedder, self.threshold), self.most)
         return type(self)(self.model, phrases, found.places.astype(np.int32), found.cosines, self.threshold, self.most)
 
     def weights(self) -> csr_array:
@@ -124,6 +109,20 @@ class Synonyms:
         texts = json.loads((folder / "synonyms.json").read_text(encoding="utf-8"))
         pairs, cosines = (np.load(folder / f"{name}.npy", allow_pickle=False) for name in ("pairs", "cosines"))
         return cls(pairs=pairs, cosines=cosines, **texts)
+
+    def _kept(self, phrases: Sequence[str], comparable: NDArray[np.bool_]) -> tuple[_Pairs, NDArray[np.bool_]]:
+        """The pairs of phrases that need no search, by their new places; and which phrases need one."""
+        place = {phrase: row for row, phrase in enumerate(phrases)}
+        rows = np.array([place.get(phrase, -1) for phrase in self.phrases], np.int64)
+        pairs = rows[self.pairs]
+        gone = pairs < 0
+        searched = comparable.copy()
+        searched[rows[rows >= 0]] = False
+        full = np.bincount(self.pairs.ravel(), minlength=len(self.phrases)) >= self.most
+        searched[pairs[full[self.pairs] & ~gone & gone[:, ::-1]]] = True
+        kept = np.flatnonzero(~gone.any(axis=1))
+        kept = kept[~searched[pairs[kept]].any(axis=1)]
+        return _Pairs(pairs[kept], self.cosines[kept]), searched
 
 
 class _Pairs(NamedTuple):
@@ -183,6 +182,17 @@ def _above(
         cosines[part] = products.sum(axis=1)
     kept = cosines >= threshold
     return _Pairs(np.stack([sought[places[kept]], rows[queries[kept]]], axis=1), cosines[kept])
+
+
+def _gathered(kept: _Pairs, found: Iterator[_Pairs], most: int) -> _Pairs:
+    """The strongest of all, without ever holding more than about twice as many."""
+    parts, limit = [kept], _PAIRS_IN_MEMORY
+    for more in found:
+        parts.append(more)
+        if sum(len(part.cosines) for part in parts) > limit:
+            parts = [_strongest(parts, most)]
+            limit = 2 * len(parts[0].cosines) + _PAIRS_IN_MEMORY
+    return _strongest(parts, most)
 
 
 def _strongest(parts: Sequence[_Pairs], most: int) -> _Pairs:
