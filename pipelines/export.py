@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import importlib.util
 import json
-import tempfile
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 from ragloom.errors import ConfigError, InputError
 from ragloom.store import Item, Store
+from ragloom.writing import beside, write_aside
 
 
 def check_export(path: Path, questions: Path) -> None:
@@ -33,7 +32,7 @@ def check_writable(path: Path, questions: Path) -> None:
         raise ConfigError(f"{path} holds the questions and would be overwritten", "name another file")
     if path.is_dir():
         raise InputError(f"cannot write {path}: it is a folder", "name a file")
-    with _beside(path):
+    with beside(path):
         pass
 
 
@@ -77,24 +76,6 @@ def answer_row(item: Item) -> dict[str, Any]:
 def _citations(result: Mapping[str, Any]) -> list[dict[str, Any]]:
     titles = {hit["chunk"]["id"]: hit["chunk"]["title"] for hit in result.get("hits", ())}
     return [{**citation, "title": titles.get(citation["chunk_id"], "")} for citation in result.get("citations", ())]
-
-
-def write_aside(path: Path, write: Callable[[Path], None]) -> None:
-    """Write a file under another name and move it into place, so that nobody ever reads half of it."""
-    with _beside(path) as aside:
-        write(aside)
-        aside.replace(path)
-
-
-@contextmanager
-def _beside(path: Path) -> Iterator[Path]:
-    """The path of a file of that name in a temporary folder next to it."""
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryDirectory(dir=path.parent, prefix=f".{path.name}.") as folder:
-            yield Path(folder) / path.name
-    except OSError as error:
-        raise InputError(f"cannot write {path}: {error.strerror or error}", "name another file") from None
 
 
 def _writer(path: Path) -> Callable[[Iterator[dict[str, Any]], Path], None]:

@@ -22,11 +22,12 @@ from ragloom.pipelines.evaluation import (
     evaluate_answers,
     evaluate_retrieval,
 )
-from ragloom.pipelines.export import answer_row, write_aside
+from ragloom.pipelines.export import answer_row
 from ragloom.pipelines.settings import Settings
 from ragloom.pipelines.wiring import open_retriever
 from ragloom.store import Store
 from ragloom.types import Answer, Retriever
+from ragloom.writing import write_aside
 
 SEED = 0  # of the bootstrap: the same answers give the same intervals
 

@@ -1,0 +1,44 @@
+"""Files and folders that users name are written aside and moved into place, so that nobody ever reads half of them."""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from ragloom.errors import InputError
+
+
+def write_aside(path: Path, write: Callable[[Path], None]) -> None:
+    """Have a file or folder written under another path, and move it to this one.
+
+    What is there is replaced, a folder with everything in it; so see to it first that this is wanted.
+
+    Args:
+        path: its folder is made where it is missing.
+        write: is called with the path to write.
+
+    Raises:
+        InputError: it cannot be written there.
+    """
+    with beside(path) as aside:
+        write(aside)
+        if path.is_dir():
+            path.rename(aside.with_name(f"{path.name}.replaced"))
+        aside.replace(path)
+
+
+@contextmanager
+def beside(path: Path) -> Iterator[Path]:
+    """The path of a file of that name in a temporary folder next to it.
+
+    Raises:
+        InputError: nothing can be written there.
+    """
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryDirectory(dir=path.parent, prefix=f".{path.name}.") as folder:
+            yield Path(folder) / path.name
+    except OSError as error:
+        raise InputError(f"cannot write {path}: {error.strerror or error}", "name another file") from None
