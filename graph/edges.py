@@ -1,0 +1,72 @@
+"""How likely a walker goes from a passage to a phrase in it, and from a phrase to a passage."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ragloom.graph.building import KnowledgeGraph
+from ragloom.graph.ranking import Transition
+
+if TYPE_CHECKING:
+    from scipy.sparse import csr_array
+
+
+def mention_matrix(graph: KnowledgeGraph) -> csr_array:
+    """(passages, phrases), 1 where a passage mentions a phrase, or states a fact with it at one end; else not stored.
+
+    Its own names are left out: they are what it is about.
+    """
+    from scipy.sparse import csr_array
+
+    width = len(graph.phrases)
+    place = {phrase: column for column, phrase in enumerate(graph.phrases)}
+    ends = np.array([place[end] for subject, _, object_ in graph.facts for end in (subject, object_)], np.int32)
+    facts = np.repeat(np.arange(len(graph.facts)), 2)
+    fact_ends = csr_array((np.ones(len(ends), np.int32), (facts, ends)), shape=(len(graph.facts), width))
+    mentions = csr_array(graph.mentions + graph.statements @ fact_ends)
+    mentions.data[:] = 1
+    others = csr_array(mentions - mentions * graph.names)
+    others.eliminate_zeros()
+    return others
+
+
+def document_frequency(graph: KnowledgeGraph) -> NDArray[np.int64]:
+    """(phrases,), the number of passages that mention the phrase or are about it."""
+    both = mention_matrix(graph) + graph.names
+    return np.bincount(both.indices, minlength=len(graph.phrases))
+
+
+def edge_weights(graph: KnowledgeGraph, *, link: float, about: float) -> csr_array:
+    """(nodes, nodes), phrases before passages, row to column; edges join passages and phrases only.
+
+    A passage leads to a phrase by the phrase's inverse document frequency, `link` times as strongly where the phrase
+    names a passage, since such a mention is a link that nobody marked. A phrase leads to a passage about it with
+    weight `about`, shared among those of the same name, and to one that mentions it by the square root of its rarity,
+    so that phrases mentioned everywhere lead nowhere in particular.
+    """
+    from scipy.sparse import block_array, csr_array
+
+    mentions = mention_matrix(graph)
+    frequency = np.maximum(document_frequency(graph), 1)
+    idf = np.log1p(len(graph.chunk_ids) / frequency)
+    named = np.bincount(graph.names.indices, minlength=len(graph.phrases))
+    to_phrase = mentions * (idf * np.where(named > 0, link, 1.0))[None, :] + graph.names * (about * idf)[None, :]
+    shared = about / np.sqrt(np.maximum(named, 1))
+    to_passage = mentions * (frequency**-0.5)[None, :] + graph.names * shared[None, :]
+    return csr_array(block_array([[None, csr_array(to_passage).T], [csr_array(to_phrase), None]], format="csr"))
+
+
+def pulled(transition: Transition, pull: NDArray[np.float64]) -> Transition:
+    """The transition matrix of a walk that is drawn to nodes in proportion to their pull.
+
+    Args:
+        transition: its chances are multiplied by the pull of the node they lead to, and brought back to a sum of 1.
+        pull: (nodes,), above 0.
+    """
+    chances = transition.chances * pull[transition.targets]
+    totals = np.add.reduceat(np.append(chances, 0.0), transition.starts[:-1])
+    lengths = np.diff(transition.starts)
+    return Transition(transition.starts, transition.targets, chances / np.repeat(totals, lengths), symmetric=False)
