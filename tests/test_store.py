@@ -466,6 +466,7 @@ def test_failed_extraction_is_no_empty_one(tmp_path: Path) -> None:
     with Store.open(tmp_path) as store:
         store.put_extractions("names", {"1": FOUND}, failed={"2": "no JSON: a\ud800"})
         assert store.extractions("names", ["1", "2"]) == {"1": FOUND}
+        assert (store.extracted("names"), store.extracted("other")) == ({"1"}, set())
         assert store.failed_extractions("names") == {"2": "no JSON: a\\ud800"}
         assert store.failed_extractions("other") == {}
 

@@ -252,6 +252,7 @@ def test_reader_finds_no_extractions_in_an_old_workspace_and_changes_nothing(old
     with Store.open(old, write=False) as store:
         assert contents(store, fail) == without_extractions(written)
         assert store.extraction_id("names") == store.extraction_id("others")
+        assert store.extracted("names") == set()
         assert store.check(quick=True) == []
     assert (old / FILE).read_bytes() == before
 

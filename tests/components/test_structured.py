@@ -122,3 +122,16 @@ def test_two_replies_that_do_not_fit_are_enough():
     with pytest.raises(BadReply, match="it is no JSON"):
         complete_json(llm, ASK, NAMES)
     assert llm.calls == 2
+
+
+def test_a_reply_that_is_wider_than_what_was_asked_for_will_do_where_it_is_accepted():
+    llm = ScriptedLLM(['{"names": ["a", 7]}'])
+    value, _ = complete_json(llm, ASK, NAMES, accepted={"type": "object", "required": ["names"]})
+    assert value == {"names": ["a", 7]}
+    assert llm.calls == 1
+
+
+def test_a_reply_that_is_not_accepted_either_is_mended_or_fails():
+    llm = ScriptedLLM(['{"nouns": []}', '{"nouns": []}'])
+    with pytest.raises(BadReply, match="breaks 'required'"):
+        complete_json(llm, ASK, NAMES, accepted={"type": "object", "required": ["names"]})
