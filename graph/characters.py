@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+import re
+
 REPLACEMENT = "\ufffd"
 
 # What XML 1.0 cannot hold in any form (section 2.2, Char). Those below the space have visible pictures.
 _NOT_XML = {code: chr(0x2400 + code) for code in range(0x20) if chr(code) not in "\t\n\r"}
 _NOT_XML |= dict.fromkeys([*range(0xD800, 0xE000), 0xFFFE, 0xFFFF], REPLACEMENT)
+
+_NOT_XML_PATTERN = re.compile(f"[{re.escape(''.join(map(chr, _NOT_XML)))}]")
+_SURROGATES = re.compile("[\ud800-\udfff]")
 
 # Further what moves a terminal's cursor, or turns the direction of all the text behind it.
 _NOT_VISIBLE = _NOT_XML | {0x7F: "\u2421"} | dict.fromkeys(range(0x80, 0xA0), REPLACEMENT)
@@ -20,6 +25,21 @@ def xml_text(text: str) -> str:
     'a\u2400b\\n'
     """
     return text.replace("\r\n", "\n").replace("\r", "\n").translate(_NOT_XML)
+
+
+def not_xml(text: str) -> int:
+    """The number of characters that `xml_text` replaces by others, without those at the ends of lines."""
+    return len(_NOT_XML_PATTERN.findall(text))
+
+
+def utf8_text(text: str) -> str:
+    """The text as UTF-8 can hold it: halves of characters (lone surrogates) are replaced visibly."""
+    return _SURROGATES.sub(REPLACEMENT, text)
+
+
+def surrogates(text: str) -> int:
+    """The number of characters that `utf8_text` replaces."""
+    return len(_SURROGATES.findall(text))
 
 
 def visible(text: str) -> str:

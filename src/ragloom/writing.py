@@ -6,11 +6,14 @@ import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import TypeVar
 
 from ragloom.errors import InputError
 
+Result = TypeVar("Result")
 
-def write_aside(path: Path, write: Callable[[Path], None]) -> None:
+
+def write_aside(path: Path, write: Callable[[Path], Result]) -> Result:
     """Have a file or folder written under another path, and move it to this one.
 
     What is there is replaced, a folder with everything in it; so see to it first that this is wanted.
@@ -19,14 +22,18 @@ def write_aside(path: Path, write: Callable[[Path], None]) -> None:
         path: its folder is made where it is missing.
         write: is called with the path to write.
 
+    Returns:
+        What `write` does.
+
     Raises:
         InputError: it cannot be written there.
     """
     with beside(path) as aside:
-        write(aside)
+        result = write(aside)
         if path.is_dir():
             path.rename(aside.with_name(f"{path.name}.replaced"))
         aside.replace(path)
+        return result
 
 
 @contextmanager
