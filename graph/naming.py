@@ -25,9 +25,9 @@ COMMON_WORDS = frozenset(
 
 _PARENTHESIS = re.compile(r"\s*\([^)]*\)\s*$")
 _OPENING = r"\W*(?:(?:The|A|An)\s+)?(.{2,120}?)\W*?"
-_END = r"\s*[(\u2013\u2014;:]|\s+(?:is|was|are|were|has|had|refers|may)\b|\.(?:\s|$)"
-# The subject ends at a bracket, a dash or a colon, at its verb, or with a sentence that has none; its first part also
-# at a comma or another name.
+_END = r"\s*[(\u2013\u2014;:]|\s+(?:is|was|are|were|has|had|refers|may)\b|(?<=\w{3})\.(?:\s|$)"
+# The subject ends at a bracket, a dash or a colon, at its verb, or with a sentence that has none, but not at an initial
+# ("Alexander B. H. Cox"); its first part also at a comma or another name.
 _SUBJECT = re.compile(rf"{_OPENING}(?={_END})", re.DOTALL)
 _FIRST_PART = re.compile(rf"{_OPENING}(?={_END}|,|\s+(?:or|also)\b)", re.DOTALL)
 _QUOTED = re.compile(r'["“”]([^"“”]+)["“”]')
