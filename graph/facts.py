@@ -37,20 +37,17 @@ class FactGraph:
         """The facts of a knowledge graph."""
         from scipy.sparse import coo_array, csr_array
 
-        phrases = sorted({end for subject, _, object_ in graph.facts for end in (subject, object_)})
-        place = {phrase: row for row, phrase in enumerate(phrases)}
-        ends = np.array([(place[subject], place[object_]) for subject, _, object_ in graph.facts], np.int64)
+        used, ends = np.unique(graph.fact_ends, return_inverse=True)
         first, second = ends.reshape(-1, 2).T
-        rows = np.arange(len(graph.facts))
-        ends_of = csr_array(
-            (np.ones(2 * len(rows)), (np.tile(rows, 2), np.concatenate([first, second]))),
-            shape=(len(rows), len(phrases)),
-        )
+        size = len(used)
+        rows = np.tile(np.arange(len(first)), 2)
+        ends_of = csr_array((np.ones(len(rows)), (rows, np.concatenate([first, second]))), shape=(len(first), size))
         ends_of.data[:] = 1  # a fact about a phrase and itself is one fact about it
         stated = (graph.statements > 0).astype(np.float64)
         counts = graph.statements.sum(axis=0).astype(np.float64)
         apart = first != second
-        half = coo_array((counts[apart], (first[apart], second[apart])), shape=(len(phrases),) * 2).tocsr()
+        half = coo_array((counts[apart], (first[apart], second[apart])), shape=(size, size)).tocsr()
+        phrases = [graph.phrases[place] for place in used.tolist()]
         return cls(graph.chunk_ids, phrases, graph.facts, csr_array(stated @ ends_of), csr_array(half + half.T))
 
     @property
