@@ -36,6 +36,7 @@ HOMES = {
     "pydantic": {"pipelines.settings"},
     "rank_bm25": {"components.bm25"},
     "scipy": {"graph", "pipelines.evaluation"},
+    "spacy": {"graph.spacy_extraction"},
     "Stemmer": {"components.tokenizing"},
     "tokenizers": {"components.minilm"},
     "tqdm": {"components.local_models", "components.pinned_wheels", "graph.extracting", "pipelines"},

