@@ -26,6 +26,7 @@ NodePath = tuple[int, ...]  # from a seed to the node it was asked for
 
 _WEAKEST = 1e-3  # of the strongest path to a node: what is weaker explains nothing, and there is no end of it
 _FAINTEST = 1e-5  # a detour less likely than this is not followed; over 6,119 passages shares lose less than 1 % by it
+_FAINTEST_OF_HUB = 1e-2  # of an even share of the edges of a hub, each of whose many detours is unlikely
 
 
 class PathFinder:
@@ -93,10 +94,12 @@ class PathFinder:
         places = (np.arange(len(nodes)), nodes)
         now = csr_array((np.ones(len(nodes)), places), shape=(len(nodes), self._transition.nodes))
         visits = np.zeros((len(nodes), len(nodes)))
+        edges = int(np.diff(self._transition.starts)[nodes].max())
+        faintest = min(_FAINTEST, _FAINTEST_OF_HUB / max(edges, 1))
         while now.nnz:
             visits += now[:, nodes].toarray()
             now = csr_array(now @ self._leaving)
-            now.data[now.data < _FAINTEST] = 0
+            now.data[now.data < faintest] = 0
             now.eliminate_zeros()
         return visits
 
