@@ -8,7 +8,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ragloom.graph.building import KnowledgeGraph
-from ragloom.graph.ranking import Transition
 
 if TYPE_CHECKING:
     from scipy.sparse import csr_array
@@ -57,16 +56,3 @@ def edge_weights(graph: KnowledgeGraph, *, link: float, about: float) -> csr_arr
     shared = about / np.sqrt(np.maximum(named, 1))
     to_passage = mentions * (frequency**-0.5)[None, :] + graph.names * shared[None, :]
     return csr_array(block_array([[None, csr_array(to_passage).T], [csr_array(to_phrase), None]], format="csr"))
-
-
-def pulled(transition: Transition, pull: NDArray[np.float64]) -> Transition:
-    """The transition matrix of a walk that is drawn to nodes in proportion to their pull.
-
-    Args:
-        transition: its chances are multiplied by the pull of the node they lead to, and brought back to a sum of 1.
-        pull: (nodes,), above 0.
-    """
-    chances = transition.chances * pull[transition.targets]
-    totals = np.add.reduceat(np.append(chances, 0.0), transition.starts[:-1])
-    lengths = np.diff(transition.starts)
-    return Transition(transition.starts, transition.targets, chances / np.repeat(totals, lengths), symmetric=False)

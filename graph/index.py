@@ -21,12 +21,14 @@ from ragloom.components.fusion import min_max
 from ragloom.components.tokenizing import Tokenizer, searchable
 from ragloom.errors import IndexMismatch
 from ragloom.graph.building import KnowledgeGraph
-from ragloom.graph.edges import document_frequency, edge_weights, pulled
+from ragloom.graph.edges import document_frequency, edge_weights
 from ragloom.graph.linking import QuestionLinker
-from ragloom.graph.ranking import Transition, personalised_pagerank
+from ragloom.graph.local_push import local_push
+from ragloom.graph.ranking import Transition, personalised_pagerank, pulled
 from ragloom.run import span
 from ragloom.types import Chunk, Hit, Retriever
 
+_EPSILON = 1e-4  # of the push; with less, recall is the same
 _FLOOR = 0.2  # how strongly passages draw the walk that do not match at all
 
 _WORD = re.compile(r"\w+")
@@ -124,17 +126,25 @@ class GraphIndex:
             if start.fallback:
                 attributes["fallback"] = start.fallback
                 return list(start.found[:k])
-            return self._hits(start, self._visits(start, self._walked(start), tolerance=1e-5), k)
+            nodes, weights = [seed.node for seed in start.seeds], [seed.weight for seed in start.seeds]
+            visited = local_push(
+                self._transition, nodes, weights, damping=self._damping, epsilon=_EPSILON, pull=self._pull(start)
+            )
+            return self._hits(start, *visited, k)
 
     def walk(self, query: str, k: int = 10) -> Walk:
-        """The walk of a query, for a look at why passages are found: the same hits, more slowly."""
+        """The walk of a query, for a look at why passages are found: exact, and slower than a call."""
         start = self._start(query, k)
         if start.fallback:
-            hits = tuple(start.found[:k])
-            return Walk(query, (), self._transition, self._damping, np.empty(0), hits, start.fallback)
-        transition = self._walked(start)
-        scores = self._visits(start, transition, tolerance=1e-8)
-        return Walk(query, start.seeds, transition, self._damping, scores, tuple(self._hits(start, scores, k)))
+            found = tuple(start.found[:k])
+            return Walk(query, (), self._transition, self._damping, np.empty(0), found, start.fallback)
+        transition = pulled(self._transition, self._pull(start))
+        reset = np.zeros(transition.nodes)
+        for seed in start.seeds:
+            reset[seed.node] += seed.weight
+        scores = personalised_pagerank(transition, reset, damping=self._damping)
+        hits = self._hits(start, np.arange(transition.nodes), scores, k)
+        return Walk(query, start.seeds, transition, self._damping, scores, tuple(hits))
 
     def _start(self, query: str, k: int) -> _Start:
         found = self._retriever(query, max(k, self._depth))
@@ -184,23 +194,21 @@ class GraphIndex:
         words = ((word, _stem(word)) for word in _WORD.findall(query))
         return " ".join(word for word, stems in words if not stems or not seen.issuperset(stems))
 
-    def _walked(self, start: _Start) -> Transition:
+    def _pull(self, start: _Start) -> NDArray[np.float64]:
+        """(nodes,): how strongly each node draws the walk."""
         pull = np.ones(self._transition.nodes)
         pull[len(self.graph.phrases) :] = start.remaining + _FLOOR
-        return pulled(self._transition, pull)
+        return pull
 
-    def _visits(self, start: _Start, transition: Transition, tolerance: float) -> NDArray[np.float64]:
-        reset = np.zeros(transition.nodes)
-        for seed in start.seeds:
-            reset[seed.node] += seed.weight
-        return personalised_pagerank(transition, reset, damping=self._damping, tolerance=tolerance)
-
-    def _hits(self, start: _Start, visits: NDArray[np.float64], k: int) -> list[Hit]:
-        scores = visits[len(self.graph.phrases) :] * np.sqrt(np.maximum(start.match, start.remaining) + _FLOOR)
-        least = np.partition(scores, -k)[-k] if k < len(scores) else 0.0
-        places = np.flatnonzero(scores >= least if least > 0 else scores)
-        places = places[np.argsort(-scores[places], kind="stable")][:k]
-        return [Hit(self.chunks[place], score) for place, score in zip(places, scores[places].tolist(), strict=True)]
+    def _hits(self, start: _Start, nodes: NDArray[np.intp], visits: NDArray[np.float64], k: int) -> list[Hit]:
+        """The best passages among the visited nodes."""
+        first = len(self.graph.phrases)
+        visited = nodes >= first
+        places = nodes[visited] - first
+        levels = np.sqrt(np.maximum(start.match[places], start.remaining[places]) + _FLOOR)
+        scores = visits[visited] * levels
+        best = np.lexsort((places, -scores))[:k]
+        return [Hit(self.chunks[places[each]], score) for each, score in zip(best, scores[best].tolist(), strict=True)]
 
 
 @dataclass(frozen=True, slots=True, eq=False)

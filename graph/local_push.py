@@ -12,8 +12,9 @@ from weakref import WeakKeyDictionary
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from ragloom.graph.ranking import Transition, check_share, normalised, personalised_pagerank
+from ragloom.graph.ranking import Transition, check_share, normalised, personalised_pagerank, pulled
 
+_NO_PULL = np.empty(0)
 _TOLERANCE = 1e-2  # of the fall-back: its first 20 nodes are the exact ones as often as those of a push to 1e-5
 
 
@@ -24,6 +25,7 @@ def local_push(
     *,
     damping: float = 0.5,
     epsilon: float = 1e-5,
+    pull: NDArray[np.float64] | None = None,
 ) -> tuple[NDArray[np.intp], NDArray[np.float64]]:
     """The nodes where the walker spends a share of its time that matters, and these shares.
 
@@ -41,6 +43,7 @@ def local_push(
         weights: (seeds,), how much it prefers each. Not negative, not all 0; normalised here.
         damping: chance to follow an edge, between 0 and 1.
         epsilon: mass for each edge of a node that may be left there, between 0 and 1.
+        pull: (nodes,), above 0; draws the walk as in `ragloom.graph.ranking.pulled`. Nothing by default.
 
     Returns:
         Nodes, each once, in no order of meaning but always the same; and their scores, which sum to at most 1.
@@ -53,13 +56,14 @@ def local_push(
     seeds, shares = _seeds(transition, nodes, weights)
     push = _compiled()
     if push is None:
-        return _power_iteration(transition, seeds, shares, damping)
+        return _power_iteration(transition if pull is None else pulled(transition, pull), seeds, shares, damping)
     spare = _SPARE.setdefault(transition, [])
     try:
         workspace = spare.pop()
     except IndexError:
         workspace = _Workspace.of(transition.nodes)
-    found = push(transition.starts, transition.targets, transition.chances, seeds, shares, damping, epsilon, *workspace)
+    edges = (transition.starts, transition.targets, transition.chances, _NO_PULL if pull is None else pull)
+    found = push(*edges, seeds, shares, damping, epsilon, *workspace)
     spare.append(workspace)  # clean again; after an error it is not returned, since it might not be
     return found
 
@@ -118,10 +122,11 @@ def _compiled() -> Callable[..., tuple[NDArray[np.intp], NDArray[np.float64]]] |
     return compiled
 
 
-def _push(  # noqa: PLR0917 - compiled code is called by position
+def _push(  # noqa: PLR0912, PLR0917 - one loop, compiled; called by position
     starts: NDArray[np.signedinteger],
     targets: NDArray[np.signedinteger],
     chances: NDArray[np.float64],
+    pull: NDArray[np.float64],
     seeds: NDArray[np.intp],
     shares: NDArray[np.float64],
     damping: float,
@@ -152,10 +157,15 @@ def _push(  # noqa: PLR0917 - compiled code is called by position
         mass *= damping
         if starts[node] == starts[node + 1]:
             lost += mass
+        elif len(pull):
+            total = 0.0
+            for edge in range(starts[node], starts[node + 1]):
+                total += chances[edge] * pull[targets[edge]]
+            mass /= total
         for edge in range(starts[node], starts[node + 1]):
             target = targets[edge]
             before = masses[target, 0]
-            after = before + mass * chances[edge]
+            after = before + mass * (chances[edge] * pull[target] if len(pull) else chances[edge])
             if before == 0 and after > 0 and masses[target, 1] == 0:
                 touched[count] = target
                 count += 1

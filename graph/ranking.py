@@ -92,6 +92,19 @@ class Transition:
         return csr_array((self.chances, self.targets, self.starts), shape=(self.nodes, self.nodes)).T
 
 
+def pulled(transition: Transition, pull: NDArray[np.float64]) -> Transition:
+    """The transition matrix of a walk that is drawn to nodes in proportion to their pull.
+
+    Args:
+        transition: its chances are multiplied by the pull of the node they lead to, and brought back to a sum of 1.
+        pull: (nodes,), above 0.
+    """
+    chances = transition.chances * pull[transition.targets]
+    totals = np.add.reduceat(np.append(chances, 0.0), transition.starts[:-1])
+    lengths = np.diff(transition.starts)
+    return Transition(transition.starts, transition.targets, chances / np.repeat(totals, lengths), symmetric=False)
+
+
 def personalised_pagerank(
     transition: Transition,
     reset: NDArray[np.floating],

@@ -92,7 +92,7 @@ def bootstrap(values: Sequence[float], *, seed: int, resamples: int = 10_000) ->
     Raises:
         ValueError: no values.
     """
-    from scipy import stats  # type: ignore[import-untyped]
+    from scipy import stats
 
     sample = np.asarray(values, dtype=np.float64)
     if not len(sample):
