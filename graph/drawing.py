@@ -65,12 +65,11 @@ def _notices(explanation: Explanation) -> str:
     """What the reader must know of the picture: what is not in it, and whether there was a walk at all."""
     notices = []
     if explanation.fallback:
-        notices.append(
-            f"There was no walk: <bdi>{escape(one_line(explanation.fallback))}</bdi>. "
-            "The passages are those of the search alone."
-        )
-    elif not explanation.found:
+        notices.append(f"There was no walk: <bdi>{escape(explanation.fallback)}</bdi>.")
+    if not explanation.found:
         notices.append("Nothing was found.")
+    elif explanation.fallback:
+        notices.append("The passages are those of the search alone.")
     steps = [step for found in explanation.found for way in found.paths for step in way.steps[1:]]
     nodes = {step.node.number for step in (*steps, *explanation.seeds)} | {f.node.number for f in explanation.found}
     notices.append(
@@ -83,13 +82,13 @@ def _notices(explanation: Explanation) -> str:
 
 
 def _list(explanation: Explanation) -> str:
-    items = "\n".join(_item(rank, found) for rank, found in enumerate(explanation.found, 1))
+    items = "\n".join(_item(rank, found, explanation.without_path) for rank, found in enumerate(explanation.found, 1))
     return f"<ol>{items}</ol>"
 
 
-def _item(rank: int, found: Found) -> str:
+def _item(rank: int, found: Found, without_path: str) -> str:
     ways = "".join(f'<li data-marks="p{rank}-{number}">{_way(way)}</li>' for number, way in enumerate(found.paths, 1))
-    explained = f"{100 * found.explained:.0f} % explained" if found.paths else "not on the walk"
+    explained = f"{100 * found.explained:.0f} % explained" if found.paths else without_path
     text = escape(excerpt(found.chunk.text))
     return (
         f'<li><div class="hit" data-marks="h{rank}"><b><bdi>{escape(found.node.label)}</bdi></b> '

@@ -124,19 +124,19 @@ class Explanation:
     nodes: int
     edges: int
 
+    @property
+    def without_path(self) -> str:
+        """How a passage without a path was found."""
+        return "found by the search alone" if self.fallback else "not reached by the walk"
+
     def __str__(self) -> str:
         """The explanation in lines of text: each passage with its paths below."""
-        lines = [f"no walk: {one_line(self.fallback)}; the passages are those of the search alone"] * bool(
-            self.fallback
-        )
+        lines = [f"no walk: {self.fallback}"] if self.fallback else []
         for rank, found in enumerate(self.found, 1):
-            lines.append(
-                f"{rank}. {found.node.label}  (score {found.score:.4g}, {100 * found.explained:.0f} % explained)"
-            )
+            explained = f"{100 * found.explained:.0f} % explained" if found.paths else self.without_path
+            lines.append(f"{rank}. {found.node.label}  (score {found.score:.3g}, {explained})")
             lines += [f"   {path}" for path in found.paths]
-            if not (found.paths or self.fallback):
-                lines.append("   the walk does not come here; the search found it by itself")
-        return "\n".join(lines or ["nothing was found"])
+        return "\n".join(lines if self.found else [*lines, "nothing was found"])
 
     def _repr_html_(self) -> str:
         """For notebooks: the picture, and the text below it."""
@@ -166,7 +166,7 @@ def explain(walk: Walk, graph: KnowledgeGraph, chunks: Sequence[Chunk], *, paths
     seeds = sorted(describe.seeds(), key=lambda step: (-step.share, step.node.number))
     return Explanation(
         walk.query,
-        walk.fallback,
+        one_line(walk.fallback),
         tuple(seeds[:_SHOWN_SEEDS]),
         max(0, len(seeds) - _SHOWN_SEEDS),
         tuple(

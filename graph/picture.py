@@ -11,7 +11,7 @@ from pathlib import Path
 from unicodedata import combining, east_asian_width
 
 from ragloom.graph.characters import one_line, visible
-from ragloom.graph.explaining import QUESTION, Explanation, Found, Node, Step
+from ragloom.graph.explaining import QUESTION, Explanation, Node, Step
 from ragloom.graph.layout import layered
 
 _WIDTH, _HEIGHT = 190, 32  # of a node, in pixels
@@ -74,7 +74,8 @@ class _Drawing:
         for seed in explanation.seeds:
             self._add(question, seed, ())
         for rank, found in enumerate(explanation.found, 1):
-            ways = [path.steps for path in found.paths] or [(Step(question, "", 1), _by_itself(found))]
+            alone = (Step(question, "", 1), Step(found.node, explanation.without_path, 0))
+            ways = [path.steps for path in found.paths] or [alone]
             for number, steps in enumerate(ways, 1):
                 for before, step in pairwise(steps):
                     self._add(before.node, step, (f"h{rank}", f"p{rank}-{number}"))
@@ -141,10 +142,6 @@ class _Edge:
             f'stroke-width="{1 + 4 * self.step.share**0.5:.2f}" marker-end="url(#ragloom-arrow)"/>'
             f'<text x="{x:.1f}" y="{y:.0f}">{escape(_cut(self.step.link, _LINK))}</text></g>'
         )
-
-
-def _by_itself(found: Found) -> Step:
-    return Step(found.node, "found by the search alone", 0.0)
 
 
 def _cut(label: str, letters: int) -> str:
