@@ -29,6 +29,7 @@ HOMES = {
     "json_repair": {"components.structured"},
     "jsonschema": {"components.structured"},
     "llama_index": {"components.ingestion", "components.splitting"},
+    "numba": {"graph.local_push"},
     "onnxruntime": {"components.minilm"},
     "openai": {"components.embedding", "components.endpoint", "components.llm", "components.transport"},
     "prefect": {"flows"},
