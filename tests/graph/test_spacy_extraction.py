@@ -96,7 +96,7 @@ def test_a_clause_states_what_its_subject_does(sentence: str, statement: tuple[s
     [
         "It rains.",
         "She moved to Paris.",  # who did?
-        "Anna Smith owns two.",  # a number names nothing
+        "Anna Smith paid 20 dollars.",  # an amount names nothing
         "Anna Smith met Anna Smith.",
         "Berlin.",
         "Where, when, why?",
@@ -108,10 +108,9 @@ def test_what_has_no_two_things_states_nothing(sentence: str):
 
 @pytest.mark.model
 def test_a_list_counts_by_its_first_ten():
-    names = [f"{name} Smith" for name in ("Anna", "Peter", "Mary", "John", "Paul", "Laura")]
-    listed = ", ".join(names * 4) + " and Karl Smith"
-    triples = found(f"{listed} met {listed}.").triples
-    assert len(triples) <= 100
+    countries = "Norway, Sweden, Spain, France, Italy, Greece, Turkey, Egypt, Kenya, Ghana, Chile, Peru and Brazil"
+    visited = [triple.object for triple in found(f"Anna Smith visited {countries}.").triples]
+    assert visited == countries.split(", ")[:10]
 
 
 # ---- Texts of all kinds
@@ -177,28 +176,42 @@ def test_an_unknown_model_is_named_with_the_way_to_install_it(tmp_path: Path, mo
 
 
 def test_without_spacy_the_extra_that_brings_it_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
-    extract = german_model(tmp_path, monkeypatch, "german_names_1")
+    extract = installed_model(tmp_path, monkeypatch, "hungarian_names_1")
     monkeypatch.setitem(sys.modules, "spacy", None)
-    with pytest.raises(ConfigError, match=r"german_names_1 needs the package spacy; pip install 'ragloom\[spacy\]'"):
-        found("Berlin", extract)
+    with pytest.raises(ConfigError, match=r"hungarian_names_1 needs the package spacy; pip install 'ragloom\[spacy\]'"):
+        found("Pécs", extract)
     monkeypatch.setattr(sys, "path", [str(tmp_path)])
     with pytest.raises(ConfigError, match=r"needs the package spacy; pip install 'ragloom\[spacy\]'"):
         _ = extract.identity
 
 
 def test_an_installed_pipeline_of_another_language_finds_its_names(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
-    extract = german_model(tmp_path, monkeypatch, "german_names_2")
-    assert found("Anna Schmidt wohnt in Köln.", extract) == Extraction(("Köln",))
-    assert " german_names_2 4.5.6 " in extract.identity
+    extract = installed_model(tmp_path, monkeypatch, "hungarian_names_2")
+    assert found("Itt van Pécs , a város.", extract) == Extraction(("Pécs",))
+    assert " hungarian_names_2 4.5.6 " in extract.identity
 
 
-def german_model(folder: Path, monkeypatch: pytest.MonkeyPatch, name: str) -> SpacyExtractor:
-    """A package of a pipeline that knows one city, installed in the folder."""
+def test_a_pipeline_without_a_parser_finds_names_only(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    extract = installed_model(tmp_path, monkeypatch, "english_names", language="en", parsed=False)
+    assert found("Anna Smith visited Pécs .", extract) == Extraction(("Pécs",))
+
+
+def installed_model(
+    folder: Path, monkeypatch: pytest.MonkeyPatch, name: str, *, language: str = "hu", parsed: bool = True
+) -> SpacyExtractor:
+    """A package of a pipeline that knows one city and may call every word a subject, installed in the folder."""
     (folder / f"{name}.py").write_text(
         "import spacy\n"
+        "from spacy.language import Language\n"
+        f"@Language.component('{name}')\n"
+        "def parse(doc):\n"
+        "    for token in doc:\n"
+        "        token.dep_ = 'nsubj'\n"
+        "    return doc\n"
         "def load(**options):\n"
-        "    pipeline = spacy.blank('de')\n"
-        "    pipeline.add_pipe('entity_ruler').add_patterns([{'label': 'LOC', 'pattern': 'Köln'}])\n"
+        f"    pipeline = spacy.blank('{language}')\n"
+        "    pipeline.add_pipe('entity_ruler').add_patterns([{'label': 'LOC', 'pattern': 'Pécs'}])\n"
+        f"    pipeline.add_pipe('{name}') if {parsed} else None\n"
         "    return pipeline\n",
         encoding="utf-8",
     )
