@@ -72,7 +72,8 @@ class GraphIndex:
     Half of the walk starts at the phrases that the question names, rare ones more often. The other half starts at two
     passages, by the squares of how well they match: the best one, and the one that best matches both the question and
     what the first leaves open of it. A passage's score is the share of its time that the walk spends there, times the
-    square root of how well the passage matches the question or what is open of it. Ties are in the order of the chunks.
+    square root of how well the passage matches the question or what is open of it. Ties are in the order of the chunks;
+    hits of the retriever that the walk does not reach come last, with a score of 0.
 
     The defaults were chosen on 351 questions of three sets (`benchmarks/graph_retrieval.py`), where recall is flat
     around each of them.
@@ -208,7 +209,11 @@ class GraphIndex:
         levels = np.sqrt(np.maximum(start.match[places], start.remaining[places]) + _FLOOR)
         scores = visits[visited] * levels
         best = np.lexsort((places, -scores))[:k]
-        return [Hit(self.chunks[places[each]], score) for each, score in zip(best, scores[best].tolist(), strict=True)]
+        hits = [Hit(self.chunks[places[each]], score) for each, score in zip(best, scores[best].tolist(), strict=True)]
+        if len(hits) < k:  # the walk went not so far; the retriever's next ones can still be of use
+            there = {hit.chunk.id for hit in hits}
+            hits += [Hit(hit.chunk, 0.0) for hit in start.found if hit.chunk.id not in there][: k - len(hits)]
+        return hits
 
 
 @dataclass(frozen=True, slots=True, eq=False)
