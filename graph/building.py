@@ -7,10 +7,11 @@ a chunk that goes takes exactly its share along, and an updated graph equals one
 from __future__ import annotations
 
 import json
+from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from itertools import chain
+from itertools import chain, repeat
 from pathlib import Path
 from typing import TYPE_CHECKING, Self
 
@@ -100,7 +101,8 @@ class KnowledgeGraph:
             chunks: all of the corpus, in its order, each id once.
             extract: what an extractor found in a chunk, None where it failed.
         """
-        kept = self._kept_rows(chunks)
+        ids = [chunk.id for chunk in chunks]
+        kept = self._kept_rows(ids)
         about = {row: names(chunks[row]) for row in np.flatnonzero(kept < 0).tolist()}
         lexicon, again = self._changed_names(kept, about.values())
         matcher = NameMatcher(lexicon)
@@ -109,8 +111,8 @@ class KnowledgeGraph:
             words = normalise(chunks[row].text).split()
             reading.links.append(matcher(words))
             if row in about:
-                reading.append(chunks[row].id, about[row], words, extract(chunks[row]))
-        return self._with(reading, [chunk.id for chunk in chunks], kept, again)
+                reading.append(ids[row], about[row], words, extract(chunks[row]))
+        return self._with(reading, ids, kept, again)
 
     @cached_property
     def mentions(self) -> Counts:
@@ -155,12 +157,14 @@ class KnowledgeGraph:
             words=Words.load(folder),
         )
 
-    def _kept_rows(self, chunks: Sequence[Chunk]) -> NDArray[np.int64]:
+    def _kept_rows(self, ids: list[str]) -> NDArray[np.int64]:
         """The row of each chunk, -1 where it is to be read."""
-        rows = {id_: row for row, id_ in enumerate(self.chunk_ids) if id_ not in self.unread}
-        if len({chunk.id for chunk in chunks}) < len(chunks):
-            raise ValueError("each id of a chunk may occur once")
-        return np.array([rows.get(chunk.id, -1) for chunk in chunks], np.int64)
+        if len(set(ids)) < len(ids):
+            raise ValueError(f"two chunks have the same id {Counter(ids).most_common(1)[0][0]!r}")
+        rows = dict(zip(self.chunk_ids, range(len(self.chunk_ids)), strict=True))
+        for id_ in self.unread:
+            del rows[id_]
+        return np.fromiter(map(rows.get, ids, repeat(-1)), np.int64, len(ids))
 
     def _changed_names(
         self, kept: NDArray[np.int64], about: Iterable[tuple[str, ...]]

@@ -61,7 +61,16 @@ class Numbering(dict[Item, int], Generic[Item]):
         order = np.arange(len(known), dtype=np.int32)
         places[:split][used[:split]] = order + np.searchsorted(known_before, order, side="right")
         places[split:][numbers] = known_before + np.arange(len(added), dtype=np.int32)
-        return sorted(known + added), places  # two sorted runs, which are merged in no time
+        return _inserted(known, added, known_before.tolist()), places
+
+
+def _inserted(items: list[Item], more: list[Item], places: list[int]) -> list[Item]:
+    """The items, and before those at the places the others."""
+    found: list[Item] = []
+    for start, end, item in zip([0, *places], places, more, strict=False):
+        found += items[start:end]
+        found.append(item)
+    return found + items[places[-1] if places else 0 :]
 
 
 class Rows(Generic[Item]):

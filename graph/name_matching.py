@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections import defaultdict
+from bisect import bisect_left
 from collections.abc import Iterable, Sequence
 
 from ragloom.graph.naming import is_name
@@ -19,10 +19,10 @@ class NameMatcher:
     """
 
     def __init__(self, names: Iterable[str]) -> None:
-        self._by_first: defaultdict[str, list[str]] = defaultdict(list)
-        for name in names:
-            self._by_first[name.partition(" ")[0]].append(name)
-        self._by_two: dict[str, _BySecond] = {}  # filled for first words that texts have: most names are in none
+        self._sorted = sorted(names)
+        self._firsts = {name.partition(" ")[0] for name in self._sorted}
+        self._lengths: dict[str, dict[str, int]] = {}  # of first words that were met: most are in no text
+        self._met: set[str] = set()  # the names that begin with those
 
     def __call__(self, words: Sequence[str]) -> list[str]:
         """The names in the order of the words, repeated where they are."""
@@ -33,26 +33,31 @@ class NameMatcher:
         found = []
         end = 0
         for start, word in enumerate(words):
-            if start >= end and word in self._by_first and (length := self._longest(words, start)):
+            if word in self._firsts and start >= end and (length := self._longest(words, start)):
                 end = start + length
                 found.append((start, end))
         return found
 
     def _longest(self, words: Sequence[str], start: int) -> int:
         """How many words the longest name has that starts there; 0 for none."""
-        by_second = self._by_two.get(words[start]) or self._sorted_by_second(words[start])
-        for length, names in by_second.get(words[start + 1] if start + 1 < len(words) else "", ()):
-            if " ".join(words[start : start + length]) in names:
+        lengths = self._lengths.get(words[start]) or self._meet(words[start])
+        possible = lengths.get("", 0) | (lengths.get(words[start + 1], 0) if start + 1 < len(words) else 0)
+        possible &= (2 << len(words) - start) - 1  # the others go beyond the end
+        while possible:
+            length = possible.bit_length() - 1
+            name = " ".join(words[start : start + length])
+            if name in self._met and is_name(name):
                 return length
-        return 1 if "" in by_second else 0
+            possible ^= 1 << length
+        return 0
 
-    def _sorted_by_second(self, first: str) -> _BySecond:
-        grouped: defaultdict[str, defaultdict[int, set[str]]] = defaultdict(lambda: defaultdict(set))
-        for name in filter(is_name, self._by_first[first]):
-            words = name.split()
-            grouped["".join(words[1:2])][len(words)].add(name)
-        self._by_two[first] = {second: sorted(names.items(), reverse=True) for second, names in grouped.items()}
-        return self._by_two[first]
-
-
-_BySecond = dict[str, list[tuple[int, set[str]]]]  # names by their second word, grouped by length, the longest first
+    def _meet(self, first: str) -> dict[str, int]:
+        """By second word, the lengths in words of the names that begin so, as bits; by "" that of the single word."""
+        begin = bisect_left(self._sorted, first)
+        end = bisect_left(self._sorted, f"{first}!", begin)  # "!" comes next to the space
+        lengths = self._lengths[first] = {}
+        for name in self._sorted[begin:end]:
+            second = name[len(first) + 1 :].partition(" ")[0]
+            lengths[second] = lengths.get(second, 0) | 1 << name.count(" ") + 1
+            self._met.add(name)
+        return lengths

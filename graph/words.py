@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from itertools import accumulate
 from pathlib import Path
-from typing import Self
+from typing import Any, Self, TypeVar
 from zlib import crc32
 
 import numpy as np
@@ -13,7 +14,9 @@ from numpy.typing import NDArray
 
 from ragloom.graph.counting import Rows
 
-_HIGH = np.uint64(32)
+_BLOCK = 1 << 18  # words looked at together: they fit into the processor's cache
+
+Number = TypeVar("Number", int, NDArray[np.uint64])
 
 
 class WordCodes(dict[str, int]):
@@ -43,25 +46,34 @@ class Words:
 
     def rearranged(self, more: Words, rows: NDArray[np.int64]) -> Self:
         """The texts of those numbers, where the texts of `more` come behind these."""
-        codes = np.concatenate([self.codes, more.codes])
-        starts = np.concatenate([self.starts, self.starts[-1] + more.starts[1:]])
-        breaks = np.flatnonzero(np.diff(rows) != 1) + 1  # in runs, since most texts stay together
-        runs = [run for run in np.split(rows, breaks) if len(run)]
-        parts = [codes[starts[run[0]] : starts[run[-1] + 1]] for run in runs]
-        lengths = np.diff(starts)[rows]
-        return type(self)(np.concatenate([codes[:0], *parts]), np.concatenate([starts[:1], np.cumsum(lengths)]))
+        own = len(self.starts) - 1
+        breaks = np.flatnonzero((np.diff(rows) != 1) | (rows[1:] == own)) + 1
+        parts, lengths = [self.codes[:0]], [np.zeros(1, np.int64)]
+        for run in np.split(rows, breaks):  # texts that stay together are copied together
+            if len(run):
+                source, first = (self, run[0]) if run[0] < own else (more, run[0] - own)
+                starts = source.starts[first : first + len(run) + 1]
+                parts.append(source.codes[starts[0] : starts[-1]])
+                lengths.append(np.diff(starts))
+        return type(self)(np.concatenate(parts), np.cumsum(np.concatenate(lengths)))
 
     def texts_with(self, names: Iterable[str]) -> NDArray[np.int64]:
-        """Texts that may hold one of the names, ascending: they have its first two words one behind the other."""
+        """Texts that hold one of the names, ascending. Where words share codes, others can be among them."""
         code = WordCodes()
-        heads = [[code[word] for word in name.split()[:2]] for name in names]
-        singles = np.array([head[0] for head in heads if len(head) == 1], np.uint64)
-        pairs = np.array([head for head in heads if len(head) == 2], np.uint64).reshape(-1, 2)
-        places = self._places_of(np.concatenate([singles, pairs[:, 0]]))
-        here = self.codes[places].astype(np.uint64)
-        next_ = self.codes[np.minimum(places + 1, len(self.codes) - 1)]  # of the next text at a text's end: no harm
-        found = np.isin(here, singles) | np.isin(here << _HIGH | next_, pairs[:, 0] << _HIGH | pairs[:, 1])
-        return np.unique(np.searchsorted(self.starts, places[found], side="right") - 1)
+        wanted = [list(accumulate(map(code.__getitem__, name.split()), _chained)) for name in names]
+        places = self._places([hashes[0] for hashes in wanted])
+        here = self.codes[places].astype(np.uint64)  # hashes of as many words from those places on
+        found, length = [places[:0]], 1
+        while len(places):
+            whole = [hashes[-1] for hashes in wanted if len(hashes) == length]
+            ended = np.flatnonzero(_may_be(here, whole))
+            found.append(places[ended[np.isin(here[ended], np.array(whole, np.uint64))]])
+            wanted = [hashes for hashes in wanted if len(hashes) > length]
+            begun = _may_be(here, [hashes[length - 1] for hashes in wanted]) & (places + length < len(self.codes))
+            places = places[begun]
+            here = _chained(here[begun], self.codes[places + length].astype(np.uint64))
+            length += 1
+        return np.unique(np.searchsorted(self.starts, np.concatenate(found), side="right") - 1)
 
     def save(self, folder: Path) -> None:
         """Write the words to a folder."""
@@ -74,9 +86,20 @@ class Words:
         codes, starts = (np.load(folder / f"word-{part}.npy", allow_pickle=False) for part in ("codes", "starts"))
         return cls(codes, starts)
 
-    def _places_of(self, codes: NDArray[np.uint64]) -> NDArray[np.int64]:
-        """Where the codes stand; nearly all words are ruled out by their last 16 bits, by a look into a table."""
-        table = np.zeros(1 << 16, bool)
-        table[codes.astype(np.uint16)] = True
-        places = np.flatnonzero(table[self.codes.astype(np.uint16)])
-        return places[np.isin(self.codes[places], codes)]
+    def _places(self, codes: list[int]) -> NDArray[np.int64]:
+        """Where words stand that may have one of the codes."""
+        blocks = range(0, len(self.codes), _BLOCK)
+        places = (np.flatnonzero(_may_be(self.codes[start : start + _BLOCK], codes)) + start for start in blocks)
+        return np.concatenate([np.empty(0, np.int64), *places])
+
+
+def _chained(hashes: Number, codes: Number) -> Number:
+    """The hash of one word more; two sequences of equal hashes are as good as equal."""
+    return (hashes * 0x9E3779B97F4A7C15 + codes) & 0xFFFFFFFFFFFFFFFF  # type: ignore[return-value]  # a Number it is
+
+
+def _may_be(values: NDArray[np.unsignedinteger[Any]], wanted: Sequence[int]) -> NDArray[np.bool_]:
+    """Whether each value ends in the same 16 bits as one that is wanted, which rules out nearly all others."""
+    ends = np.zeros(1 << 16, bool)
+    ends[np.array(wanted, np.uint64).astype(np.uint16)] = True
+    return ends[values.astype(np.uint16)]
