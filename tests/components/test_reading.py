@@ -43,42 +43,7 @@ def says(reply: str) -> Callable[..., Reply]:
     return llm
 
 
-def written(tmp_path: Path, text: str) -> Prompt:
-    path = tmp_path / "prompt.txt"
-    path.write_text(text, encoding="utf-8")
-    return Prompt.load(path)
-
-
 # ---- Prompts
-
-SMALL = """A small one.
-## system
-Be brief, or say: {abstain}.
-## example user
-Question {fence}: 1 + 1?
-## example assistant
-2
-## passage
-[{number}] {title} {fence}
-{text}
-## user
-{passages}
-Question {fence}: {question}
-## abstain
-unknown
-"""
-
-
-def test_a_prompt_file_becomes_a_conversation(tmp_path: Path):
-    messages = written(tmp_path, SMALL).messages("Where?", [MILL, ISLE])
-    assert [message["role"] for message in messages] == ["system", "user", "assistant", "user"]
-    assert messages[0]["content"] == "Be brief, or say: unknown."
-    assert messages[2]["content"] == "2"
-    tag = messages[1]["content"][len("Question ") :].partition(":")[0]
-    assert messages[3]["content"] == (
-        f"[1] Dovecote Mill {tag}\nDovecote Mill was built in 1792.\n\n"
-        f"[2] Kerrin Island {tag}\nKerrin Island has 900 inhabitants.\nQuestion {tag}: Where?"
-    )
 
 
 def skeleton(content: str, template: Template, values: Mapping[str, str]) -> str:
@@ -128,26 +93,6 @@ def test_a_document_cannot_write_the_next_header():
         f"Question {tag}: Where?",
         f"Answer {tag}:",
     ]
-
-
-@pytest.mark.parametrize(
-    ("text", "message"),
-    [
-        (SMALL.replace("## user", "## usr"), r"prompt\.txt, line 11: there is no section '## usr'"),
-        (SMALL.replace("{question}", ""), r"line 11: '## user' lacks the slot \{question\}"),
-        (SMALL.replace("{text}", "{txt}"), r"line 10: there is no slot \{txt\}"),
-        (SMALL.replace("[{number}]", ""), r"line 8: '## passage' lacks the slot \{number\}"),
-        (SMALL.replace("## abstain\nunknown", ""), r"prompt\.txt has no section '## abstain'"),
-        (SMALL.replace("unknown", " "), r"line 14: '## abstain' is empty"),
-        (SMALL + "## abstain\nnone\n", r"line 16: a second '## abstain'"),
-        (SMALL.replace("## example assistant\n2\n", ""), r"line 4: the last example has no answer"),
-        (SMALL.replace("example assistant", "example user"), r"line 6: expected '## example assistant' here"),
-        (SMALL.replace("## passage\n[{number}] {title} {fence}\n{text}\n", ""), r"has no section '## passage'"),
-    ],
-)
-def test_a_wrong_prompt_file_is_named_with_the_line(tmp_path: Path, text: str, message: str):
-    with pytest.raises(ConfigError, match=message):
-        written(tmp_path, text)
 
 
 # ---- Citations
@@ -280,17 +225,15 @@ def test_the_call_has_the_modes_length_and_temperature_0_unless_told_otherwise()
     ]
 
 
-def test_passages_that_do_not_fit_are_dropped_whole_from_the_end_and_counted(tmp_path: Path):
-    prompt = written(tmp_path, SMALL)
+def test_passages_that_do_not_fit_are_dropped_whole_from_the_end_and_counted():
+    prompt = packaged_prompt("short")
 
     def tokens(passages: int) -> int:
         messages = prompt.messages("Where?", [MILL, ISLE, COVE][:passages])
         return sum(len(message["content"].split()) for message in messages)
 
     for allowed, kept in [(tokens(3), 3), (tokens(3) - 1, 2), (tokens(2), 2), (tokens(1), 1)]:
-        reader = PromptReader(
-            says("1792"), prompt=prompt, context_tokens=allowed, count_tokens=lambda text: len(text.split())
-        )
+        reader = PromptReader(says("1792"), context_tokens=allowed, count_tokens=lambda text: len(text.split()))
         with Run() as run:
             answer = reader("Where?", hits(MILL, ISLE, COVE))
         assert [hit.chunk for hit in answer.hits] == [MILL, ISLE, COVE][:kept]
@@ -298,15 +241,14 @@ def test_passages_that_do_not_fit_are_dropped_whole_from_the_end_and_counted(tmp
         assert (attributes["passages"], attributes["dropped"]) == (kept, 3 - kept)
 
 
-def test_a_context_that_holds_no_passage_or_not_even_the_question_is_refused(tmp_path: Path):
-    prompt = written(tmp_path, SMALL)
-    empty = sum(estimate_tokens(message["content"]) for message in prompt.messages("Where?", []))
+def test_a_context_that_holds_no_passage_or_not_even_the_question_is_refused():
+    empty = sum(estimate_tokens(message["content"]) for message in packaged_prompt("short").messages("Where?", []))
     with pytest.raises(ConfigError, match=f"no passage fits into {empty} context tokens: with the first it takes"):
-        PromptReader(says("1792"), prompt=prompt, context_tokens=empty)("Where?", hits(MILL))
+        PromptReader(says("1792"), context_tokens=empty)("Where?", hits(MILL))
     with pytest.raises(
         InputError, match=r"question of 6 characters makes a prompt of about .* more than the 5 allowed"
     ):
-        PromptReader(says("1792"), prompt=prompt, context_tokens=5)("Where?", hits(MILL))
+        PromptReader(says("1792"), context_tokens=5)("Where?", hits(MILL))
 
 
 @pytest.mark.parametrize(
@@ -326,7 +268,9 @@ def test_a_question_that_cannot_be_asked_is_refused(question: str, message: str)
 
 
 def test_a_prompt_without_a_place_for_passages_is_refused(tmp_path: Path):
-    prompt = written(tmp_path, "## user\n{question}\n## abstain\nno idea\n")
+    file = tmp_path / "prompt.txt"
+    file.write_text("## user\n{question}\n## abstain\nno idea\n", encoding="utf-8")
+    prompt = Prompt.load(file)
     assert PromptReader(says("Rome"), prompt=prompt)("Where?", ()).text == "Rome"
     with pytest.raises(ConfigError, match=r"prompt\.txt has no slot \{passages\}"):
         PromptReader(says("Rome"), prompt=prompt)("Where?", hits(MILL))
