@@ -14,9 +14,9 @@ from ragloom.graph.characters import one_line, visible
 from ragloom.graph.explaining import QUESTION, Explanation, Node, Step
 from ragloom.graph.layout import layered
 
-_WIDTH, _HEIGHT = 190, 32  # of a node, in pixels
-_ACROSS, _DOWN, _MARGIN = 214, 104, 26  # from one node to the next, and around them all
-_LABEL, _LINK = 25, 24  # letters that have room
+_WIDTH, _HEIGHT = 180, 32  # of a node, in pixels
+_ACROSS, _DOWN, _MARGIN = 200, 108, 26  # from one node to the next, and around them all
+_LABEL, _LINK = 23, 24  # letters that have room
 _EXCERPT = 1200  # characters of a passage that are shown
 
 Point = tuple[float, float]

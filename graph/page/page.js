@@ -24,15 +24,20 @@ function marksOf(element) {
   return element.classList.contains("node") ? marks.filter((mark) => mark.startsWith("p")) : marks;
 }
 
+function act(element) {
+  choose(element);
+  if (!picture.contains(element)) fit(nodes.filter((node) => node.classList.contains("on")));
+}
+
 for (const element of marked.filter((each) => !each.classList.contains("edge"))) {
   element.setAttribute("role", "button");
   element.setAttribute("tabindex", "0");
   element.setAttribute("aria-pressed", "false");
-  element.addEventListener("click", () => { if (!dragged) choose(element); });
+  element.addEventListener("click", () => { if (!dragged) act(element); });
   element.addEventListener("keydown", (event) => {
     if (event.key === "Enter" || event.key === " ") {
       event.preventDefault();
-      choose(element);
+      act(element);
     }
   });
 }
@@ -51,6 +56,7 @@ for (const element of picture.querySelectorAll(".node, .edge")) {
 // ---- Moving the picture
 
 const { width, height } = picture.viewBox.baseVal;
+const margin = 30;
 let scale = 1; // pixels of the screen for one of the picture
 let corner = { x: 0, y: 0 }; // of what is shown of it
 let dragged = false;
@@ -73,10 +79,17 @@ function zoom(factor, x = picture.clientWidth / 2, y = picture.clientHeight / 2)
   show();
 }
 
-function fit() {
+// As large as there is room for these nodes, or for the whole picture.
+function fit(some = []) {
   const { clientWidth, clientHeight } = picture;
-  scale = Math.min(clientWidth / width, clientHeight / height, 1.2);
-  corner = { x: (width - clientWidth / scale) / 2, y: (height - clientHeight / scale) / 2 };
+  const boxes = some.map((node) => node.getBBox());
+  const left = Math.min(...boxes.map((box) => box.x - margin));
+  const top = Math.min(...boxes.map((box) => box.y - margin));
+  const right = Math.max(...boxes.map((box) => box.x + box.width + margin));
+  const bottom = Math.max(...boxes.map((box) => box.y + box.height + margin));
+  const [x, y, w, h] = boxes.length ? [left, top, right - left, bottom - top] : [0, 0, width, height];
+  scale = Math.min(clientWidth / w, clientHeight / h, 1.2);
+  corner = { x: x + (w - clientWidth / scale) / 2, y: y + (h - clientHeight / scale) / 2 };
   show();
 }
 
@@ -87,10 +100,8 @@ picture.addEventListener("wheel", (event) => {
 }, { passive: false });
 
 let grip = null;
-picture.addEventListener("pointerdown", (event) => {
-  grip = { x: event.clientX, y: event.clientY };
-  dragged = false;
-});
+picture.addEventListener("pointerdown", (event) => { grip = { x: event.clientX, y: event.clientY }; });
+window.addEventListener("pointerdown", () => { dragged = false; }, { capture: true });
 window.addEventListener("pointermove", (event) => {
   if (!grip) return;
   const right = grip.x - event.clientX;
@@ -114,7 +125,7 @@ const keys = {
   "+": () => zoom(1.25),
   "=": () => zoom(1.25),
   "-": () => zoom(0.8),
-  0: fit,
+  0: () => fit(),
   ArrowLeft: () => move(-60, 0),
   ArrowRight: () => move(60, 0),
   ArrowUp: () => move(0, -60),
@@ -128,6 +139,6 @@ picture.addEventListener("keydown", (event) => {
   event.preventDefault();
   act();
 });
-window.addEventListener("resize", fit);
+window.addEventListener("resize", () => fit());
 fit();
 window.addEventListener("keydown", (event) => { if (event.key === "Escape") choose(null); });
