@@ -6,7 +6,6 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from html import escape
 from pathlib import Path
-from typing import Literal
 
 from ragloom.codec import answer_from_json
 from ragloom.components.datasets import Question, question_from_json, read_questions
@@ -24,7 +23,7 @@ from ragloom.pipelines.evaluation import (
 )
 from ragloom.pipelines.export import answer_row
 from ragloom.pipelines.settings import Settings
-from ragloom.pipelines.wiring import open_retriever
+from ragloom.pipelines.wiring import RetrieverName, open_retriever
 from ragloom.store import Store
 from ragloom.types import Answer, Retriever
 from ragloom.writing import write_aside
@@ -58,7 +57,7 @@ def retrieval_table(
     store: Store,
     questions: Sequence[Path],
     *,
-    retrievers: Sequence[Literal["bm25", "dense", "fused", "ircot"]] = ("bm25", "dense", "fused"),
+    retrievers: Sequence[RetrieverName] = ("bm25", "dense", "fused"),
     ks: Sequence[int] = (2, 5, 10),
 ) -> Table:
     """Recall of the retrievers on files of labelled questions, each compared with the first retriever.
@@ -178,6 +177,7 @@ def _describe(name: str, settings: Settings) -> str:
         "bm25": "BM25, Lucene's variant, stemmed, without stop words",
         "dense": f"cosine of {settings.embedder} embeddings",
         "fused": "half the scores of each, min-max",
+        "graph": f"a walk over the graph of {settings.extractor}, from {settings.walk_from}",
         "ircot": f"{settings.retriever}, then with thoughts of {settings.model}, at most {steps} retrievals",
     }[name]
 

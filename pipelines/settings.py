@@ -27,13 +27,21 @@ class Settings(BaseModel):
 
     workspace: Path = Field(default=Path("workspace"), description="folder of the index, the caches and the answers")
     chunk_tokens: int = Field(default=512, ge=64, description="longer documents are split, in tokens")
-    pipeline: Literal["closed-book", "single", "hybrid", "ircot"] = Field(
+    pipeline: Literal["closed-book", "single", "hybrid", "graph", "ircot"] = Field(
         default="hybrid",
         description="how questions are answered: from what the model knows, from what one retriever finds, from BM25 "
-        "and embeddings, or from retrieval and thought in turns",
+        "and embeddings, from a walk over the knowledge graph, or from retrieval and thought in turns",
     )
-    retriever: Literal["bm25", "dense", "fused"] = Field(
+    retriever: Literal["bm25", "dense", "fused", "graph"] = Field(
         default="bm25", description="what the single and the ircot pipeline retrieve with"
+    )
+    extractor: str = Field(
+        default="rules",
+        description="what finds the entities of the knowledge graph: rules, spacy, llm, or what an imported file is "
+        "stored under",
+    )
+    walk_from: Literal["bm25", "dense", "fused"] = Field(
+        default="fused", description="what finds the passages that a walk over the graph starts from"
     )
     steps: int | None = Field(
         default=None, ge=1, description="retrievals of the ircot pipeline, a thought between each two; by default 2"

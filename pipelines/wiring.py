@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
 from ragloom.components.embedding import OpenAIEmbedder
 from ragloom.components.fusion import WeightedFusion
@@ -12,11 +12,19 @@ from ragloom.components.llm import Cached, IdentifiedLLM, OpenAILLM
 from ragloom.components.passage_prompts import Prompt
 from ragloom.components.reading import PromptReader
 from ragloom.errors import ConfigError, InputError
+from ragloom.graph.extraction import Extractor
+from ragloom.graph.rule_extraction import RuleExtractor
+from ragloom.pipelines.graph_indexing import open_graph
 from ragloom.pipelines.indexing import open_bm25, open_dense
 from ragloom.pipelines.question_answering import ClosedBook, RetrieveThenRead
 from ragloom.pipelines.settings import Settings
 from ragloom.store import Store
 from ragloom.types import Embedder, Options, Pipeline, Retriever
+
+if TYPE_CHECKING:
+    from ragloom.graph.index import GraphIndex
+
+RetrieverName = Literal["bm25", "dense", "fused", "graph", "ircot"]
 
 
 def open_llm(settings: Settings, store: Store | None = None) -> IdentifiedLLM:
@@ -51,11 +59,44 @@ def open_embedder(settings: Settings) -> Embedder:
     return OpenAIEmbedder(settings.embedder, base_url=settings.embedding_base_url, api_key_env=settings.api_key_env)
 
 
-def open_retriever(name: Literal["bm25", "dense", "fused", "ircot"], settings: Settings, store: Store) -> Retriever:
+def open_extractor(settings: Settings, store: Store) -> Extractor:
+    """What reads chunks for the knowledge graph: the rules, spaCy, or the model of the settings.
+
+    Raises:
+        ConfigError: the settings name something else, such as the extractions of an imported file.
+    """
+    if settings.extractor == "rules":
+        return RuleExtractor()
+    if settings.extractor == "spacy":
+        from ragloom.graph.spacy_extraction import SpacyExtractor
+
+        return SpacyExtractor()
+    if settings.extractor == "llm":
+        from ragloom.graph.llm_extraction import LLMExtractor
+
+        return LLMExtractor(open_llm(settings, store), options=_options(settings))
+    raise ConfigError(f"there is no extractor {settings.extractor!r}", "use rules, spacy or llm")
+
+
+def open_graph_index(settings: Settings, store: Store) -> GraphIndex:
+    """The graph index over the store's chunks, by the extractor of the settings.
+
+    Raises:
+        InputError: nothing that the extractor found is stored, and it is not the rules.
+    """
+    from ragloom.graph.index import GraphIndex
+
+    named = settings.extractor in {"rules", "spacy", "llm"}
+    identity = open_extractor(settings, store).identity if named else settings.extractor
+    passages = open_retriever(settings.walk_from, settings, store)
+    return GraphIndex(open_graph(store, identity), store.chunks(), passages)
+
+
+def open_retriever(name: RetrieverName, settings: Settings, store: Store) -> Retriever:
     """A retriever over the store's chunks.
 
-    `fused` adds up the scores of BM25 and dense; `ircot` interleaves the retriever of the settings with thoughts of
-    their model.
+    `fused` adds up the scores of BM25 and dense; `graph` walks over the knowledge graph; `ircot` interleaves the
+    retriever of the settings with thoughts of their model.
 
     Raises:
         InputError: there are no chunks; every question would pass for one that the documents do not answer.
@@ -70,6 +111,8 @@ def open_retriever(name: Literal["bm25", "dense", "fused", "ircot"], settings: S
             context_tokens=settings.context_tokens,
             options=_options(settings),
         )
+    if name == "graph":
+        return open_graph_index(settings, store)
     if name == "bm25":
         return open_bm25(store)
     dense = open_dense(store, open_embedder(settings))
@@ -97,11 +140,13 @@ def open_pipeline(settings: Settings, store: Store, *, on_text: Callable[[str], 
     )
     if settings.pipeline == "closed-book":
         return ClosedBook(reader)
-    if settings.pipeline == "single":
-        retriever = open_retriever(settings.retriever, settings, store)
-    else:
-        retriever = open_retriever("fused" if settings.pipeline == "hybrid" else "ircot", settings, store)
-    return RetrieveThenRead(retriever, reader, k=settings.k)
+    names: dict[str, RetrieverName] = {
+        "single": settings.retriever,
+        "hybrid": "fused",
+        "graph": "graph",
+        "ircot": "ircot",
+    }
+    return RetrieveThenRead(open_retriever(names[settings.pipeline], settings, store), reader, k=settings.k)
 
 
 def _options(settings: Settings) -> Options:

@@ -12,7 +12,7 @@ from ragloom.pipelines.settings import Settings
 _SETTINGS_OF = {  # which settings a command takes, by the heading of its --help
     "where": ("workspace",),
     "documents": ("chunk_tokens",),
-    "retrieval": ("retriever", "steps"),
+    "retrieval": ("retriever", "steps", "walk_from", "extractor"),
     "pipeline": ("pipeline", "k", "mode", "prompt", "context_tokens"),
     "model": ("model", "base_url", "api", "api_key_env", "max_tokens", "seed", "deadline_s"),
     "embedder": ("embedder", "embedding_base_url"),
@@ -158,7 +158,7 @@ def _add_eval(commands: _Commands) -> None:
     parser.add_argument(
         "--retrievers",
         nargs="+",
-        choices=("bm25", "dense", "fused", "ircot"),
+        choices=("bm25", "dense", "fused", "graph", "ircot"),
         default=("bm25", "dense", "fused"),
         help="what is measured, the first being what the others are compared with (default: bm25 dense fused); "
         "ircot asks the model, and retrieves with --retriever",
