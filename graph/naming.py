@@ -23,13 +23,13 @@ COMMON_WORDS = frozenset(
     """.split()  # noqa: SIM905 - a list takes a line a word
 )
 
-_PARENTHESIS = re.compile(r"\s*\([^)]*\)\s*$")
-_OPENING = r"\W*(?:(?:The|A|An)\s+)?(.{2,120}?)\W*?"
+# Nothing is given back of what no letter or digit opens (`*+`): a row of dots would take as long as a book.
+_OPENING = r"\W*+(?:(?:The|A|An)\s+)?(.{2,120}?)\W*?"
 _END = r"\s*[(\u2013\u2014;:]|\s+(?:is|was|are|were|has|had|refers|may)\b|(?<=\w{3})\.(?:\s|$)"
 # The subject ends at a bracket, a dash or a colon, at its verb, or with a sentence that has none, but not at an initial
 # ("Alexander B. H. Cox"); its first part also at a comma or another name.
-_SUBJECT = re.compile(rf"{_OPENING}(?={_END})", re.DOTALL)
-_FIRST_PART = re.compile(rf"{_OPENING}(?={_END}|,|\s+(?:or|also)\b)", re.DOTALL)
+_SUBJECT = re.compile(rf"{_OPENING}(?={_END})")
+_FIRST_PART = re.compile(rf"{_OPENING}(?={_END}|,|\s+(?:or|also)\b)")
 _QUOTED = re.compile(r'["“”]([^"“”]+)["“”]')
 _PARTICLES = frozenset(
     """
@@ -51,12 +51,20 @@ def names(chunk: Chunk) -> tuple[str, ...]:
     person also with the middle names left out. Many chunks that start in the middle of a text have no name.
     """
     title = chunk.title.strip()
-    found = (title, _PARENTHESIS.sub("", title)) if title else _subjects(chunk.text)
+    found = (title, _without_parenthesis(title)) if title else _subjects(chunk.text)
     return tuple(dict.fromkeys(name for phrase in found if is_name(name := normalise(phrase))))
 
 
+def _without_parenthesis(title: str) -> str:
+    if not title.endswith(")"):
+        return title
+    start = title.find("(", title.rfind(")", 0, -1) + 1)
+    return title[:start].rstrip() if start >= 0 else title
+
+
 def _subjects(text: str) -> list[str]:
-    matches = (pattern.match(text.lstrip()[:200]) for pattern in (_SUBJECT, _FIRST_PART))
+    opening = " ".join(text.lstrip()[:400].split())[:200]
+    matches = (pattern.match(opening) for pattern in (_SUBJECT, _FIRST_PART))
     found = []
     for phrase in dict.fromkeys(match[1].strip() for match in matches if match):
         words = phrase.split()
