@@ -24,12 +24,13 @@ COMMON_WORDS = frozenset(
 )
 
 # Nothing is given back of what no letter or digit opens (`*+`): a row of dots would take as long as a book.
-_OPENING = r"\W*+(?:(?:The|A|An)\s+)?(.{2,120}?)\W*?"
+_OPENING = r"\W*+(?:(?:The|A|An)\s+)?(.{2,120}?)"
 _END = r"\s*[(\u2013\u2014;:]|\s+(?:is|was|are|were|has|had|refers|may)\b|(?<=\w{3})\.(?:\s|$)"
 # The subject ends at a bracket, a dash or a colon, at its verb, or with a sentence that has none, but not at an initial
 # ("Alexander B. H. Cox"); its first part also at a comma or another name.
 _SUBJECT = re.compile(rf"{_OPENING}(?={_END})")
 _FIRST_PART = re.compile(rf"{_OPENING}(?={_END}|,|\s+(?:or|also)\b)")
+_TRAILING = re.compile(r"\W+$")
 _QUOTED = re.compile(r'["“”]([^"“”]+)["“”]')
 _PARTICLES = frozenset(
     """
@@ -66,7 +67,7 @@ def _subjects(text: str) -> list[str]:
     opening = " ".join(text.lstrip()[:400].split())[:200]
     matches = (pattern.match(opening) for pattern in (_SUBJECT, _FIRST_PART))
     found = []
-    for phrase in dict.fromkeys(match[1].strip() for match in matches if match):
+    for phrase in dict.fromkeys(_TRAILING.sub("", match[1]).lstrip() for match in matches if match):
         words = phrase.split()
         if not _reads_as_name(words):
             continue
