@@ -49,10 +49,13 @@ def local_push(
         Nodes, each once, in no order of meaning but always the same; and their scores, which sum to at most 1.
 
     Raises:
-        ValueError: the weights are all 0, negative, infinite or NaN, or a node is not in the graph.
+        ValueError: the weights are all 0, negative, infinite or NaN, a node is not in the graph, or the pull is not for
+            its nodes.
     """
     check_share("damping", damping)
     check_share("epsilon", epsilon)
+    if pull is not None and pull.shape != (transition.nodes,):  # compiled code would reach outside of it
+        raise ValueError(f"pull must have a number for each of the {transition.nodes} nodes, got {pull.shape}")
     seeds, shares = _seeds(transition, nodes, weights)
     push = _compiled()
     if push is None:

@@ -175,13 +175,15 @@ def _solve(transition: Transition, seeds: NDArray[np.float64], damping: float, t
     """
     arriving, restart = transition.arriving, (1 - damping) * seeds
     before, now, relaxation = np.zeros_like(seeds), seeds, 2.0
+    change = np.empty_like(seeds)
     # A plain step shrinks the change to its damping, which bounds their number where rounding would hide the end.
     for step in range(math.ceil(math.log(tolerance * (1 - damping) ** 2 / 4, damping))):
         after: NDArray[np.float64] = arriving @ now
         after *= damping
         after += restart
         # What later steps would change sums to this at most, and scaling may double that.
-        error = 2 * damping / (1 - damping) * np.abs(after - now).sum()
+        np.abs(np.subtract(after, now, out=change), out=change)
+        error = 2 * damping / (1 - damping) * change.sum()
         if error <= tolerance and error <= tolerance * after.sum():
             break
         if transition.symmetric and step:  # Golub and Varga 1961: the eigenvalues are real

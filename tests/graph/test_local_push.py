@@ -2,6 +2,7 @@ import json
 import subprocess
 import sys
 from concurrent.futures import ThreadPoolExecutor
+from random import Random
 
 import numpy as np
 import pytest
@@ -12,7 +13,7 @@ from scipy.sparse import csr_array
 from walks import DAMPINGS, Walk, exact, star, walks
 
 from ragloom.graph.local_push import local_push
-from ragloom.graph.ranking import Transition
+from ragloom.graph.ranking import Transition, personalised_pagerank, pulled
 
 pytest.importorskip("numba", reason="forward push is compiled by numba: pip install ragloom[compiled]")
 compiles_first = settings(deadline=None)
@@ -21,7 +22,7 @@ ANY = walks(symmetric=False, weights=st.floats(0.01, 100)) | walks(symmetric=Tru
 EPSILONS = st.sampled_from([0.3, 1e-2, 1e-4])
 
 
-def pushed(walk: Walk, damping: float, epsilon: float) -> NDArray[np.float64]:
+def scores_everywhere(walk: Walk, damping: float, epsilon: float) -> NDArray[np.float64]:
     """(n,): the scores of all nodes; those that were not found have 0."""
     seeds = np.flatnonzero(walk.reset)
     transition = Transition.from_weights(csr_array(walk.weights))
@@ -42,7 +43,7 @@ def random_graph(nodes: int, edges: int) -> Transition:
 @compiles_first
 @given(ANY, DAMPINGS, EPSILONS)
 def test_no_score_is_too_high_and_what_is_missing_to_1_is_the_error(walk: Walk, damping: float, epsilon: float) -> None:
-    scores, right = pushed(walk, damping, epsilon), exact(walk, damping)
+    scores, right = scores_everywhere(walk, damping, epsilon), exact(walk, damping)
     assert (scores <= right + 1e-12).all()
     assert np.abs(right - scores).sum() == pytest.approx(1 - scores.sum(), abs=1e-12)
 
@@ -50,7 +51,7 @@ def test_no_score_is_too_high_and_what_is_missing_to_1_is_the_error(walk: Walk, 
 @compiles_first
 @given(ANY, DAMPINGS)
 def test_a_tiny_epsilon_gives_the_exact_scores(walk: Walk, damping: float) -> None:
-    assert pushed(walk, damping, 1e-10) == pytest.approx(exact(walk, damping), abs=1e-6)
+    assert scores_everywhere(walk, damping, 1e-10) == pytest.approx(exact(walk, damping), abs=1e-6)
 
 
 @compiles_first
@@ -59,8 +60,27 @@ def test_a_score_is_too_low_by_epsilon_for_each_edge_at_most(walk: Walk, damping
     edges = walk.weights.sum(axis=1)
     connected = Walk(walk.weights, walk.reset * (edges > 0))
     assume(connected.reset.any())
-    missing = exact(connected, damping) - pushed(connected, damping, epsilon)
+    missing = exact(connected, damping) - scores_everywhere(connected, damping, epsilon)
     assert (missing <= epsilon * edges + 1e-12).all()
+
+
+@compiles_first
+@given(ANY, DAMPINGS, st.randoms(use_true_random=False))
+def test_a_pulled_walk_is_one_over_weights_times_the_pull(walk: Walk, damping: float, random: Random) -> None:
+    pull = np.array([random.uniform(0.1, 10) for _ in walk.reset])
+    transition = Transition.from_weights(csr_array(walk.weights))
+    seeds = np.flatnonzero(walk.reset)
+    nodes, scores = local_push(transition, seeds, walk.reset[seeds], damping=damping, epsilon=1e-10, pull=pull)
+    right = exact(Walk(walk.weights * pull, walk.reset), damping)
+    assert scores == pytest.approx(right[nodes], abs=1e-6)
+    assert personalised_pagerank(pulled(transition, pull), walk.reset, damping=damping) == pytest.approx(
+        right, abs=1e-6
+    )
+
+
+def test_a_pull_for_another_number_of_nodes_is_refused() -> None:
+    with pytest.raises(ValueError, match=r"a number for each of the 3 nodes, got \(2,\)"):
+        local_push(Transition.from_weights(csr_array((3, 3))), [0], [1], pull=np.ones(2))
 
 
 def test_the_work_is_bounded_whatever_the_size_of_the_graph() -> None:
