@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal, get_args
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 
@@ -21,7 +21,6 @@ if TYPE_CHECKING:
     import networkx as nx
 
 Format = Literal["graphml", "networkx-json", "parquet"]
-FORMATS: tuple[Format, ...] = get_args(Format)
 
 _PAGE = 50_000  # rows put into a table at a time
 _TABLES = ("nodes.parquet", "edges.parquet")

@@ -22,6 +22,7 @@ from ragloom.store import Store
 from ragloom.types import Embedder, Options, Pipeline, Retriever
 
 if TYPE_CHECKING:
+    from ragloom.graph.building import KnowledgeGraph
     from ragloom.graph.index import GraphIndex
 
 RetrieverName = Literal["bm25", "dense", "fused", "graph", "ircot"]
@@ -86,10 +87,18 @@ def open_graph_index(settings: Settings, store: Store) -> GraphIndex:
     """
     from ragloom.graph.index import GraphIndex
 
-    named = settings.extractor in {"rules", "spacy", "llm"}
-    identity = open_extractor(settings, store).identity if named else settings.extractor
     passages = open_retriever(settings.walk_from, settings, store)
-    return GraphIndex(open_graph(store, identity), store.chunks(), passages)
+    return GraphIndex(open_knowledge_graph(settings, store), store.chunks(), passages)
+
+
+def open_knowledge_graph(settings: Settings, store: Store) -> KnowledgeGraph:
+    """The graph of the store's chunks, by the extractor of the settings.
+
+    Raises:
+        InputError: there are no chunks, or nothing that the extractor found is stored, and it is not the rules.
+    """
+    require_chunks(store)
+    return open_graph(store, _extractor_identity(settings, store))
 
 
 def open_retriever(name: RetrieverName, settings: Settings, store: Store) -> Retriever:
@@ -101,8 +110,7 @@ def open_retriever(name: RetrieverName, settings: Settings, store: Store) -> Ret
     Raises:
         InputError: there are no chunks; every question would pass for one that the documents do not answer.
     """
-    if not store.chunk_count():
-        raise InputError(f"there are no documents in {store.folder}", "run `ragloom index` first, or set --workspace")
+    require_chunks(store)
     if name == "ircot":
         return InterleavedRetriever(
             open_llm(settings, store),
@@ -117,6 +125,16 @@ def open_retriever(name: RetrieverName, settings: Settings, store: Store) -> Ret
         return open_bm25(store)
     dense = open_dense(store, open_embedder(settings))
     return dense if name == "dense" else WeightedFusion([open_bm25(store), dense], [0.5, 0.5])
+
+
+def require_chunks(store: Store) -> None:
+    """See that there is something to search.
+
+    Raises:
+        InputError: there are no chunks; every question would pass for one that the documents do not answer.
+    """
+    if not store.chunk_count():
+        raise InputError(f"there are no documents in {store.folder}", "run `ragloom index` first, or set --workspace")
 
 
 def open_pipeline(settings: Settings, store: Store, *, on_text: Callable[[str], None] | None = None) -> Pipeline:
@@ -147,6 +165,12 @@ def open_pipeline(settings: Settings, store: Store, *, on_text: Callable[[str], 
         "ircot": "ircot",
     }
     return RetrieveThenRead(open_retriever(names[settings.pipeline], settings, store), reader, k=settings.k)
+
+
+def _extractor_identity(settings: Settings, store: Store) -> str:
+    """What the extractions of the settings' extractor are stored under."""
+    named = settings.extractor in {"rules", "spacy", "llm"}
+    return open_extractor(settings, store).identity if named else settings.extractor
 
 
 def _options(settings: Settings) -> Options:

@@ -13,7 +13,7 @@ ROOT = Path(__file__).parents[1]
 PACKAGE = ROOT / "src" / "ragloom"
 FOLDERS = ("components", "graph", "pipelines", "flows")
 LAYERS = ("core", *FOLDERS, "command line")  # each may import itself and what stands before it
-COMMAND_LINE = {"__init__", "__main__", "arguments"}
+COMMAND_LINE = {"__init__", "__main__", "arguments", "console", "graph_commands"}
 
 # A third-party package is imported in its home only, so that it can be replaced, and loaded late, in one place.
 # A home is a module, or a package with everything in it.
@@ -29,11 +29,12 @@ HOMES = {
     "json_repair": {"components.structured"},
     "jsonschema": {"components.structured"},
     "llama_index": {"components.ingestion", "components.splitting"},
+    "networkx": {"graph.exporting"},
     "numba": {"graph.local_push"},
     "onnxruntime": {"components.minilm"},
     "openai": {"components.embedding", "components.endpoint", "components.llm", "components.transport"},
     "prefect": {"flows"},
-    "pyarrow": {"pipelines.export"},
+    "pyarrow": {"graph.exporting", "pipelines.export"},
     "pydantic": {"pipelines.settings"},
     "rank_bm25": {"components.bm25"},
     "scipy": {"graph", "pipelines.evaluation"},

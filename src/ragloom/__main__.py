@@ -12,14 +12,15 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 from ragloom.arguments import command_line
-from ragloom.errors import ConfigError, RagloomError, StoreLocked
+from ragloom.console import SOME_FAILED, open_workspace, print_json, require_workspace, say
+from ragloom.errors import ConfigError, RagloomError
 
 if TYPE_CHECKING:
     from ragloom.pipelines.settings import Settings
     from ragloom.store import Store
     from ragloom.types import Answer, Usage
 
-INTERRUPTED, UNFINISHED, SOME_FAILED, BUG = 130, 75, 1, 70
+INTERRUPTED, UNFINISHED, BUG = 130, 75, 70
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -75,11 +76,11 @@ def _index(args: argparse.Namespace) -> int:
         if not args.no_dense:
             open_dense(store, open_embedder(settings))
     if args.json:
-        _print_json({**to_json(report), "removed_by_name": removed})
+        print_json({**to_json(report), "removed_by_name": removed})
     else:
         for skipped in report.skipped:
-            _say(f"skipped {skipped.source}: {skipped.reason}")
-        _say(
+            say(f"skipped {skipped.source}: {skipped.reason}")
+        say(
             f"{report.chunks} chunks in {settings.workspace}. Documents: {report.added} added, "
             f"{report.changed} changed, {report.removed + removed} removed, {report.unchanged} unchanged, "
             f"{len(report.skipped)} skipped"
@@ -95,37 +96,14 @@ def _ask(args: argparse.Namespace) -> int:
 
     settings = _settings(args)
     stream = not args.json and sys.stdout.isatty()
-    with _open_for_asking(settings) as store, Run(settings.budget):
+    with open_workspace(settings, otherwise="answering without keeping the reply") as store, Run(settings.budget):
         pipeline = open_pipeline(settings, store, on_text=_stream if stream else None)
         answer = pipeline(args.question)
         if args.json:
-            _print_json(to_json(answer))
+            print_json(to_json(answer))
         else:
             _print_answer(answer, store, streamed=stream, trace=args.trace)
     return 0
-
-
-@contextmanager
-def _open_for_asking(settings: Settings) -> Iterator[Store]:
-    """The workspace for writing, so that replies are kept; where that cannot be, for reading only."""
-    from ragloom.store import Store
-
-    _require_workspace(settings)
-    try:
-        write = os.access(settings.workspace, os.W_OK)
-        store = Store.open(settings.workspace, write=write, lock_timeout_s=0)
-    except StoreLocked as error:
-        print(f"ragloom: {error.problem}; answering without keeping the reply", file=sys.stderr)  # noqa: T201
-        store = Store.open(settings.workspace, write=False)
-    with store:
-        yield store
-
-
-def _require_workspace(settings: Settings) -> None:
-    if not settings.workspace.exists():
-        raise ConfigError(
-            f"there is no workspace at {settings.workspace}", "run `ragloom index` first, or set --workspace"
-        )
 
 
 def _batch(args: argparse.Namespace) -> int:
@@ -134,26 +112,26 @@ def _batch(args: argparse.Namespace) -> int:
 
     settings = _settings(args)
     if settings.pipeline != "closed-book":
-        _require_workspace(settings)
+        require_workspace(settings)
     if args.estimate:
         estimate = estimate_file(settings, args.questions, sample=args.sample)
-        _print_json(to_json(estimate)) if args.json else _print_estimate(estimate)
+        print_json(to_json(estimate)) if args.json else _print_estimate(estimate)
         return 0
     with _stoppable() as stop:
         report = answer_file(settings, args.questions, args.out, retry_failed=args.retry_failed, stop=stop)
     if args.json:
-        _print_json(to_json(report))
+        print_json(to_json(report))
     else:
-        _say(
+        say(
             f"run {report.run_id}: {report.done} answered ({report.answered} now), {report.failed} failed, "
             f"{report.pending} pending; {_usage(report.usage)} in {report.seconds:.1f} s"
         )
         if args.out:
-            _say(f"answers: {args.out}")
+            say(f"answers: {args.out}")
         if report.failed:
-            _say("failed questions are rows with their error; --retry-failed tries them again")
+            say("failed questions are rows with their error; --retry-failed tries them again")
         if report.stopped:
-            _say(f"stopped: {report.stopped}; the same command goes on from here")
+            say(f"stopped: {report.stopped}; the same command goes on from here")
     if report.stopped:
         return stop.exit_code or UNFINISHED
     return SOME_FAILED if report.failed else 0
@@ -195,15 +173,21 @@ def _eval(args: argparse.Namespace) -> int:
     settings = _settings(args)
     if not (args.questions or args.run_id):
         raise ConfigError("nothing to evaluate", "name a file of questions, or a run with --run")
-    _require_workspace(settings)
+    require_workspace(settings)
     with Store.open(settings.workspace, write=not args.run_id) as store:
         if args.run_id:
             table = answers_table(store, args.run_id)
         else:
             with Run(settings.budget):
                 table = retrieval_table(settings, store, args.questions, retrievers=args.retrievers, ks=args.at)
-    _print_json(to_json(table)) if args.json else _say(table.markdown())
+    print_json(to_json(table)) if args.json else say(table.markdown())
     return 0
+
+
+def _graph(args: argparse.Namespace) -> int:
+    from ragloom.graph_commands import run_graph
+
+    return run_graph(args, _settings(args))
 
 
 def _flow(args: argparse.Namespace) -> int:
@@ -221,17 +205,17 @@ def _models(args: argparse.Namespace) -> int:
             for name, model in CATALOGUE.items()
         ]
         if args.json:
-            _print_json(rows)
+            print_json(rows)
         for row in () if args.json else rows:
-            _say(f"{row['name']:18} {'pulled' if row['pulled'] else '-':7} {row['licence']:12} {row['provenance']}")
+            say(f"{row['name']:18} {'pulled' if row['pulled'] else '-':7} {row['licence']:12} {row['provenance']}")
     elif args.action == "pull":
         pulled = []
         for name in args.names:
             pulled.append({"name": name, "path": str(path := pull(name))})
             if not args.json:
-                _say(f"{name}: {path}")
+                say(f"{name}: {path}")
         if args.json:
-            _print_json(pulled)
+            print_json(pulled)
     else:
         from ragloom.components.local_server import serve
 
@@ -249,23 +233,15 @@ def _doctor(args: argparse.Namespace) -> int:
         with Store.open(settings.workspace, write=False) as store:
             problems = store.check()
     if args.json:
-        _print_json({"workspace": str(settings.workspace), "problems": problems})
+        print_json({"workspace": str(settings.workspace), "problems": problems})
     elif args.salvage:
-        _say("\n".join([f"salvaged {settings.workspace} into {args.salvage}; lost:", *(problems or ["nothing"])]))
+        say("\n".join([f"salvaged {settings.workspace} into {args.salvage}; lost:", *(problems or ["nothing"])]))
     else:
-        _say("\n".join(problems) if problems else f"{settings.workspace} is healthy")
+        say("\n".join(problems) if problems else f"{settings.workspace} is healthy")
     return SOME_FAILED if problems else 0
 
 
 # ---- What is printed
-
-
-def _say(text: str) -> None:
-    print(text)  # noqa: T201
-
-
-def _print_json(value: Any) -> None:
-    _say(json.dumps(value, ensure_ascii=False, indent=2))
 
 
 def _stream(piece: str) -> None:
@@ -281,33 +257,33 @@ def _usage(usage: Usage) -> str:
 
 
 def _print_answer(answer: Answer, store: Store, *, streamed: bool, trace: bool) -> None:
-    _say("" if streamed else answer.text)
+    say("" if streamed else answer.text)
     if answer.abstained:
-        _say("(the passages do not hold the answer)")
+        say("(the passages do not hold the answer)")
     chunks = {hit.chunk.id: hit.chunk for hit in answer.hits}
     for citation in answer.citations:
         document, chunk = store.document(citation.document_id), chunks[citation.chunk_id]
         quote = " ".join(document.text[max(citation.start - 60, chunk.start) : citation.end + 60].split())
         shown = quote if len(quote) <= 240 else quote[:239] + "…"
         place = f"{document.source}, characters {citation.start}-{citation.end}"
-        _say(f"\n[{citation.number}] {f'{chunk.title} ({place})' if chunk.title else place}")
-        _say(f"    {shown}")
-    _say(f"\n{_usage(answer.run.usage)} in {answer.run.seconds:.2f} s")
+        say(f"\n[{citation.number}] {f'{chunk.title} ({place})' if chunk.title else place}")
+        say(f"    {shown}")
+    say(f"\n{_usage(answer.run.usage)} in {answer.run.seconds:.2f} s")
     if trace:
         depths: list[int] = []
         for step in answer.run.spans:
             depths.append(depth := 0 if step.parent < 0 else depths[step.parent] + 1)
-            _say(f"{'  ' * depth}{step.seconds * 1000:9.1f} ms  {step.name}  {json.dumps(dict(step.attributes))}")
+            say(f"{'  ' * depth}{step.seconds * 1000:9.1f} ms  {step.name}  {json.dumps(dict(step.attributes))}")
 
 
 def _print_estimate(estimate: Any) -> None:
-    _say(f"{estimate.sample} questions answered as a sample; the {estimate.remaining} others will take about")
+    say(f"{estimate.sample} questions answered as a sample; the {estimate.remaining} others will take about")
     lines = [("calls", "", estimate.calls), ("tokens", "", estimate.tokens), ("seconds", "", estimate.seconds)]
     for name, unit, value in [*lines, ("cost", "$", estimate.cost)]:
         if value is None:
-            _say(f"  {name:8} unknown: the model has no price in the table")
+            say(f"  {name:8} unknown: the model has no price in the table")
         else:
-            _say(f"  {name:8} {unit}{value.expected:,.4g}  ({unit}{value.low:,.4g} to {unit}{value.high:,.4g})")
+            say(f"  {name:8} {unit}{value.expected:,.4g}  ({unit}{value.low:,.4g} to {unit}{value.high:,.4g})")
 
 
 def _settings(args: argparse.Namespace) -> Settings:
@@ -321,6 +297,7 @@ _COMMANDS: dict[str, Callable[[argparse.Namespace], int]] = {
     "ask": _ask,
     "batch": _batch,
     "eval": _eval,
+    "graph": _graph,
     "flow": _flow,
     "models": _models,
     "doctor": _doctor,

@@ -12,7 +12,9 @@ from ragloom.pipelines.settings import Settings
 _SETTINGS_OF = {  # which settings a command takes, by the heading of its --help
     "where": ("workspace",),
     "documents": ("chunk_tokens",),
-    "retrieval": ("retriever", "steps", "walk_from", "extractor"),
+    "retrieval": ("retriever", "steps"),
+    "walk": ("walk_from",),
+    "graph": ("extractor",),
     "pipeline": ("pipeline", "k", "mode", "prompt", "context_tokens"),
     "model": ("model", "base_url", "api", "api_key_env", "max_tokens", "seed", "deadline_s"),
     "embedder": ("embedder", "embedding_base_url"),
@@ -31,7 +33,7 @@ def command_line() -> argparse.ArgumentParser:
     )
     parser.add_argument("--version", action="version", version=f"ragloom {version('ragloom')}")
     commands = parser.add_subparsers(dest="command", metavar="COMMAND", required=True)
-    for add in (_add_index, _add_ask, _add_batch, _add_eval, _add_flow, _add_models, _add_doctor):
+    for add in (_add_index, _add_ask, _add_batch, _add_eval, _add_graph, _add_flow, _add_models, _add_doctor):
         add(commands)
     return parser
 
@@ -122,7 +124,7 @@ def _add_ask(commands: _Commands) -> None:
     )
     parser.add_argument("question")
     parser.add_argument("--trace", action="store_true", help="show each step with its time and numbers")
-    _add_settings(parser, "where", "pipeline", "retrieval", "model", "embedder", "budget")
+    _add_settings(parser, "where", "pipeline", "retrieval", "walk", "graph", "model", "embedder", "budget")
 
 
 def _add_batch(commands: _Commands) -> None:
@@ -141,7 +143,7 @@ def _add_batch(commands: _Commands) -> None:
         "--sample", type=_positive, default=10, metavar="N", help="questions in the sample (default: 10)"
     )
     parser.add_argument("--retry-failed", action="store_true", help="try failed questions again")
-    _add_settings(parser, "where", "pipeline", "retrieval", "model", "embedder", "batch", "budget")
+    _add_settings(parser, "where", "pipeline", "retrieval", "walk", "graph", "model", "embedder", "batch", "budget")
 
 
 def _add_eval(commands: _Commands) -> None:
@@ -166,7 +168,86 @@ def _add_eval(commands: _Commands) -> None:
     parser.add_argument(
         "--at", type=_positive, nargs="+", default=(2, 5, 10), metavar="K", help="cut-offs (default: 2 5 10)"
     )
-    _add_settings(parser, "where", "retrieval", "embedder", "model", "budget")
+    _add_settings(parser, "where", "retrieval", "walk", "graph", "embedder", "model", "budget")
+
+
+def _add_graph(commands: _Commands) -> None:
+    parser = _command(
+        commands,
+        "graph",
+        "the knowledge graph: build it, see why passages are found, measure and export it",
+        'ragloom graph show "Where was the director of Fist Power born?"',
+    )
+    actions = parser.add_subparsers(dest="action", metavar="ACTION", required=True)
+    for add in (_add_graph_build, _add_graph_show, _add_graph_stats, _add_graph_export):
+        _add_common(add(actions), default=argparse.SUPPRESS)
+
+
+def _action(actions: _Commands, name: str, purpose: str, details: str) -> argparse.ArgumentParser:
+    parser: argparse.ArgumentParser = actions.add_parser(
+        name, help=purpose, description=f"{purpose[0].upper()}{purpose[1:]}. {details}"
+    )
+    return parser
+
+
+def _add_graph_build(actions: _Commands) -> argparse.ArgumentParser:
+    parser = _action(
+        actions,
+        "build",
+        "build the graph of the workspace, or bring it up to date",
+        "Only what is new is read. Graphs by rules are also built by themselves when they are first used.",
+    )
+    parser.add_argument(
+        "--import", dest="openie", type=Path, metavar="FILE", help="take entities and triples from a file of HippoRAG's"
+    )
+    parser.add_argument("--retry-failed", action="store_true", help="read passages again that the extractor failed for")
+    _add_settings(parser, "where", "graph", "model", "batch", "budget")
+    return parser
+
+
+def _add_graph_show(actions: _Commands) -> argparse.ArgumentParser:
+    parser = _action(
+        actions,
+        "show",
+        "show why the passages for a question are found",
+        "Prints the strongest paths from the question to each passage, and writes a page to look at: one file that "
+        "needs no network.",
+    )
+    parser.add_argument("question")
+    parser.add_argument("-k", "--k", metavar="K", help="passages (default: 5)")
+    parser.add_argument("--paths", type=_positive, default=3, metavar="N", help="paths to each (default: 3)")
+    parser.add_argument(
+        "--output", type=Path, default=Path("graph.html"), metavar="FILE", help="the page (default: graph.html)"
+    )
+    _add_settings(parser, "where", "graph", "walk", "embedder", "model")
+    return parser
+
+
+def _add_graph_stats(actions: _Commands) -> argparse.ArgumentParser:
+    parser = _action(actions, "stats", "print the graph in numbers", "Builds it first where that is needed.")
+    parser.add_argument("--hubs", type=_positive, default=10, metavar="N", help="largest hubs named (default: 10)")
+    _add_settings(parser, "where", "graph", "model")
+    return parser
+
+
+def _add_graph_export(actions: _Commands) -> argparse.ArgumentParser:
+    parser = _action(
+        actions,
+        "export",
+        "write the graph for other programs",
+        "As GraphML (Gephi, yEd, Cytoscape), JSON for networkx.node_link_graph, or a folder with two Parquet tables.",
+    )
+    parser.add_argument(
+        "--format",
+        dest="form",
+        choices=("graphml", "networkx-json", "parquet"),
+        default="graphml",
+        help="(default: graphml)",
+    )
+    parser.add_argument("--output", type=Path, required=True, metavar="FILE", help="a file; a folder for parquet")
+    parser.add_argument("--overwrite", action="store_true", help="replace what is there")
+    _add_settings(parser, "where", "graph", "model")
+    return parser
 
 
 def _add_flow(commands: _Commands) -> None:
