@@ -21,14 +21,14 @@ if TYPE_CHECKING:
     from spacy.tokens import Doc, Token
 
 NUMBERS = frozenset({"CARDINAL", "MONEY", "ORDINAL", "PERCENT", "QUANTITY", "TIME"})
-"""Labels of entities that name nothing: of these, GPT-3.5 names .03 to .24 on MuSiQue, of people and places .75 on."""
+"""Labels of entities that name nothing: of these, GPT-3.5 names .03 to .24 on MuSiQue, of people and places .74 to .86."""
 
 _PINNED = "en_core_web_sm"
 _RULES = "rules 1"  # to be counted up when what is made of spaCy's analysis changes
 _EXTRA = "pip install 'ragloom[spacy]'"
 
 # spaCy documents no thread safety (explosion/spaCy#11904), and Python's lock leaves little to win: two threads with a
-# pipeline each took .86 of the time of two threads that share one.
+# pipeline each took .86 to 1.08 of the time of two threads that share one (benchmarks/spacy_extraction.py).
 _one_at_a_time = Lock()
 
 
