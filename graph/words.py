@@ -67,13 +67,15 @@ class Words:
         while len(places):
             whole = [hashes[-1] for hashes in wanted if len(hashes) == length]
             ended = np.flatnonzero(_may_be(here, whole))
-            found.append(places[ended[np.isin(here[ended], np.array(whole, np.uint64))]])
+            begins = places[ended[np.isin(here[ended], np.array(whole, np.uint64))]]
+            texts = np.searchsorted(self.starts, begins, side="right") - 1
+            found.append(texts[begins + length <= self.starts[texts + 1]])
             wanted = [hashes for hashes in wanted if len(hashes) > length]
             begun = _may_be(here, [hashes[length - 1] for hashes in wanted]) & (places + length < len(self.codes))
             places = places[begun]
             here = _chained(here[begun], self.codes[places + length].astype(np.uint64))
             length += 1
-        return np.unique(np.searchsorted(self.starts, np.concatenate(found), side="right") - 1)
+        return np.unique(np.concatenate(found))
 
     def save(self, folder: Path) -> None:
         """Write the words to a folder."""
