@@ -5,8 +5,8 @@
 The folder holds `musique/` and `hotpotqa/`, each a published `corpus.json` and `questions.json`. The retriever alone is
 compared with itself interleaved, at equal k. For MuSiQue a third row has thoughts that are always right, put together
 from the published steps of each question: what the technique can be worth, with a model that errs nowhere. The first
-run calls the model 100 times, about 20 minutes on two cores; replies are kept in `benchmarks/workspaces/`, so it can be
-stopped and started again.
+run calls the model about 95 times, a quarter of an hour of two cores; replies are kept in `benchmarks/workspaces/`, so
+it can be stopped and started again.
 """
 
 import argparse
