@@ -75,7 +75,8 @@ class Corpus:
     """A set of questions and passages, and what is made of the passages, each when it is first asked for.
 
     Attributes:
-        passages: with their titles. Without them the passages keep their ids, by which gold passages are known.
+        passages: with their titles, long ones in several chunks. Without their titles they keep their ids, by which
+            gold passages are known.
         openie: file with GPT-3.5's triples, if there is one.
         titles: whether retrievers see the titles.
     """
@@ -90,9 +91,14 @@ class Corpus:
     _facts: dict[str, Facts] = field(default_factory=dict)
 
     @property
+    def size(self) -> int:
+        """Number of passages."""
+        return len({chunk.document_id for chunk in self.passages})
+
+    @property
     def label(self) -> str:
         """For the table."""
-        return f"{self.name}: {len(self.questions)} questions, {len(self.passages):,} passages"
+        return f"{self.name}: {len(self.questions)} questions, {self.size:,} passages"
 
     def untitled(self) -> Corpus:
         """The same without titles; of the triples nothing changes."""
@@ -199,7 +205,8 @@ def open_corpora(data: Path, workspaces: Path) -> Iterator[Corpus]:
             yield Corpus(name, store, questions, passages, openie if openie.exists() else None)
             if (fewer := data / folder / "corpus_780.json").exists():
                 kept = {(passage.title, passage.text) for passage in read_passages(fewer)}
-                some = [chunk for chunk in passages if (chunk.title, chunk.text) in kept]
+                ids = {document.id for document in store.documents() if (document.title, document.text) in kept}
+                some = [chunk for chunk in passages if chunk.document_id in ids]
                 yield Corpus(name, store, questions, some, None)
 
 
@@ -352,7 +359,7 @@ def main() -> None:
     parts: list[tuple[str, ...]] = []
     for corpus in open_corpora(args.data, ROOT / "benchmarks" / "workspaces"):
         rows += compared(corpus)
-        columns[f"{corpus.name}, {len(corpus.passages):,}"] = ablated(corpus)
+        columns[f"{corpus.name}, {corpus.size:,}"] = ablated(corpus)
         if corpus.openie:
             found = evaluate(corpus, published(corpus))
             parts += [

@@ -111,21 +111,20 @@ class HippoRAG:
         """At most k hits, best first; the retriever's own where there is no walk, as the trace says.
 
         Raises:
-            ValueError: k below 1.
+            ValueError: k below 1, or the retriever takes part and gives a score that is no finite number.
         """
         _check(k)
         with span("graph", retriever="HippoRAG", k=k) as attributes:
             linking = self.link(query)
-            attributes |= {"seeds": len(linking.seeds), "weakest": linking.weakest, "fallback": linking.fallback}
+            attributes |= {"seeds": len(linking.seeds), "weakest": linking.weakest}
             if linking.fallback:
+                attributes["fallback"] = linking.fallback
                 return self._passages.retriever(query, k)
             mass = self._graph.contents @ self._visits(linking)
-            scores = _min_max(mass)
-            found = mass > 0
+            scores, found = _min_max(mass), mass > 0
             if self._ensemble_at is not None and linking.weakest <= self._ensemble_at:
                 others = self._passages.scores(query)
-                scores = (scores + others) / 2
-                found |= others > 0
+                scores, found = (scores + others) / 2, found | (others > 0)
             return self._passages.best(scores, found, k)
 
     def link(self, query: str) -> Linking:
@@ -206,13 +205,14 @@ class HippoRAG2:
 
         Raises:
             LLMError: the filter's model could not be asked.
-            ValueError: k below 1.
+            ValueError: k below 1, or the retriever gives a score that is no finite number.
         """
         _check(k)
         with span("graph", retriever="HippoRAG2", k=k) as attributes:
             linking = self.link(query)
-            attributes |= {"seeds": len(linking.seeds), "fallback": linking.fallback}
+            attributes["seeds"] = len(linking.seeds)
             if linking.fallback:
+                attributes["fallback"] = linking.fallback
                 return self._passages.retriever(query, k)
             reset = np.zeros(self._transition.nodes)
             for phrase, weight in linking.seeds:

@@ -258,6 +258,14 @@ def test_an_embedder_that_gives_no_numbers_leaves_the_question_to_the_retriever(
         assert [hit.chunk.id for hit in hippo(QUESTION, 1)] == ["c"]
 
 
+def test_scores_of_the_retriever_that_are_no_numbers_are_named_and_not_walked_from() -> None:
+    graph, chunks = facts_of(CHAIN)
+    known = basis([*graph.texts, QUESTION])
+    hippo = HippoRAG2(graph, chunks, finding(chunks, c=float("nan")), known, known(graph.texts))
+    with pytest.raises(ValueError, match="a retriever gave a score that is no finite number"):
+        hippo(QUESTION, 1)
+
+
 @pytest.mark.parametrize("stated", [{}, {"a": [], "b": []}])
 def test_a_graph_without_facts_leaves_every_question_to_the_retriever(stated: dict[str, list[Fact]]) -> None:
     graph, chunks = facts_of(stated)
