@@ -32,7 +32,7 @@ if TYPE_CHECKING:
 Fact = tuple[str, str, str]  # normalised subject, relation and object
 Extract = Callable[[Chunk], Extraction | None]
 
-_VERSION = 1
+VERSION = 1  # of the files and of what is counted how, names and links included: another one makes saved graphs stale
 _MATRICES = ("names", "entities", "links", "statements")
 
 
@@ -122,7 +122,7 @@ class KnowledgeGraph:
     def save(self, folder: Path) -> None:
         """Write the graph to a folder, as JSON and numpy arrays."""
         texts = {
-            "version": _VERSION,
+            "version": VERSION,
             "extractor": self.extractor,
             "chunk_ids": self.chunk_ids,
             "unread": sorted(self.unread),
@@ -143,7 +143,7 @@ class KnowledgeGraph:
             IndexMismatch: it was written by another version.
         """
         texts = json.loads((folder / "graph.json").read_text(encoding="utf-8"))
-        if texts["version"] != _VERSION:
+        if texts["version"] != VERSION:
             raise IndexMismatch(f"the graph in {folder} was written by another version of ragloom", "build it again")
         widths = {name: len(texts["facts" if name == "statements" else "phrases"]) for name in _MATRICES}
         return cls(

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -19,7 +19,6 @@ if TYPE_CHECKING:
     from ragloom.graph.building import KnowledgeGraph
 
 RULES = RuleExtractor().identity
-Read = Callable[[Chunk], Extraction | None]
 
 
 def read_chunks(
@@ -47,36 +46,40 @@ def open_graph(store: Store, extractor: str = RULES, *, progress: bool = True) -
     Raises:
         InputError: nothing of that extractor is stored.
     """
-    from ragloom.graph.building import KnowledgeGraph
+    from ragloom.graph.building import VERSION, KnowledgeGraph
 
     chunks = store.chunks()
-    read: Read = RuleExtractor() if extractor == RULES else _read_before(store, extractor, chunks)
-    made_from = "" if extractor == RULES else store.extraction_id(extractor)
+    made_from = "" if extractor == RULES else _require_read(store, extractor, chunks)
 
     def build(folder: Path) -> None:
-        save(KnowledgeGraph.empty(extractor), folder)
+        _up_to_date(KnowledgeGraph.empty(extractor), chunks, store, progress=progress).save(folder)
 
     def update(folder: Path, last: Path) -> None:
-        save(KnowledgeGraph.load(last), folder)
+        _up_to_date(KnowledgeGraph.load(last), chunks, store, progress=progress).save(folder)
 
-    def save(graph: KnowledgeGraph, folder: Path) -> None:
-        with tqdm(desc="graph", unit="chunk", disable=None if progress else True) as bar:
-
-            def counted(chunk: Chunk) -> Extraction | None:
-                bar.update()
-                return read(chunk)
-
-            graph.updated(chunks, counted).save(folder)
-
-    parameters = {"extractor": extractor}
+    parameters = {"extractor": extractor, "version": VERSION}
     return KnowledgeGraph.load(store.derived("graph", parameters, build, update=update, made_from=made_from))
 
 
-def _read_before(store: Store, extractor: str, chunks: Sequence[Chunk]) -> Read:
-    found = stored_extractions(store, extractor, [chunk.id for chunk in chunks])
-    if chunks and not found:
+def _require_read(store: Store, extractor: str, chunks: Sequence[Chunk]) -> str:
+    """The fingerprint of what the extractor found, in the chunks or others."""
+    if chunks and store.extracted(extractor).isdisjoint(chunk.id for chunk in chunks):
         raise InputError(
             f"{store.folder} holds nothing that the extractor {extractor!r} found",
             "run `ragloom graph build` with it first",
         )
-    return lambda chunk: found.get(chunk.id)
+    return store.extraction_id(extractor)
+
+
+def _up_to_date(graph: KnowledgeGraph, chunks: Sequence[Chunk], store: Store, *, progress: bool) -> KnowledgeGraph:
+    known = set(graph.chunk_ids) - graph.unread
+    waiting = [chunk.id for chunk in chunks if chunk.id not in known]
+    stored = {} if graph.extractor == RULES else stored_extractions(store, graph.extractor, waiting)
+    rules = RuleExtractor()
+    with tqdm(total=len(waiting), desc="graph", unit="chunk", disable=None if progress else True) as bar:
+
+        def read(chunk: Chunk) -> Extraction | None:
+            bar.update()
+            return rules(chunk) if graph.extractor == RULES else stored.get(chunk.id)
+
+        return graph.updated(chunks, read)

@@ -1,10 +1,10 @@
 import json
-import tempfile
 from collections.abc import Collection, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
 import pytest
+from graph_content import content
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.sparse import csr_array
@@ -40,13 +40,6 @@ def nothing(_: Chunk) -> Extraction:
 def rows(graph: KnowledgeGraph, counts: csr_array, items: Sequence[object]) -> list[dict[object, int]]:
     """What each passage has in a matrix."""
     return [{item: count for item, count in zip(items, row, strict=True) if count} for row in counts.toarray().tolist()]
-
-
-def saved(graph: KnowledgeGraph) -> dict[str, bytes]:
-    """The graph to the byte."""
-    with tempfile.TemporaryDirectory() as folder:
-        graph.save(Path(folder))
-        return {file.name: file.read_bytes() for file in Path(folder).iterdir()}
 
 
 # ---- What is counted
@@ -88,7 +81,7 @@ def test_a_corpus_can_have_nothing_to_find(chunks: list[Chunk], tmp_path: Path) 
     graph = KnowledgeGraph.build(chunks, RuleExtractor(), "rules")
     assert (graph.phrases, graph.facts, graph.mentions.shape) == ([], [], (len(chunks), 0))
     graph.save(tmp_path)
-    assert saved(KnowledgeGraph.load(tmp_path)) == saved(graph) == saved(graph.updated(chunks, RuleExtractor()))
+    assert content(KnowledgeGraph.load(tmp_path)) == content(graph) == content(graph.updated(chunks, RuleExtractor()))
 
 
 def test_other_scripts_and_very_long_words_are_phrases_too() -> None:
@@ -119,7 +112,7 @@ def test_only_new_chunks_and_failed_ones_are_read() -> None:
     graph = graph.updated(CHUNKS, read)
     assert (asked, graph.unread) == (["2", "3"], {"2"})
     graph = graph.updated(CHUNKS, found)
-    assert saved(graph) == saved(KnowledgeGraph.build(CHUNKS, found, "scripted"))
+    assert content(graph) == content(KnowledgeGraph.build(CHUNKS, found, "scripted"))
 
 
 def test_a_longer_name_takes_over_mentions_and_gives_them_back() -> None:
@@ -149,7 +142,7 @@ def test_a_name_that_appears_in_a_hundred_thousand_passages_is_linked_in_all() -
     assert graph.links.nnz == 0
     with_name = graph.updated([*chunks, Chunk("hub", "It is round.", "The Hub")], nothing)
     assert (with_name.phrases, with_name.links.nnz) == (["hub", "the hub"], 100_000)
-    assert saved(with_name.updated(chunks, nothing)) == saved(graph)
+    assert content(with_name.updated(chunks, nothing)) == content(graph)
 
 
 class State(NamedTuple):
@@ -195,19 +188,19 @@ def test_whatever_came_and_went_the_graph_is_that_of_a_fresh_build(
         read_before = set(graph.chunk_ids) - graph.unread
         graph = graph.updated(corpus, reading(failing))
         assert graph.unread == failing - read_before
-        assert saved(graph) == saved(KnowledgeGraph.build(corpus, reading(graph.unread), "words"))
+        assert content(graph) == content(KnowledgeGraph.build(corpus, reading(graph.unread), "words"))
 
 
 # ---- Saved and loaded
 
 
-def test_a_graph_is_loaded_as_it_was_saved(tmp_path: Path) -> None:
+def test_a_graph_is_loaded_as_it_was_content(tmp_path: Path) -> None:
     graph = KnowledgeGraph.build(CHUNKS, lambda chunk: None if chunk.id == "2" else found(chunk), "scripted")
     graph.save(tmp_path)
     loaded = KnowledgeGraph.load(tmp_path)
-    assert saved(loaded) == saved(graph)
+    assert content(loaded) == content(graph)
     assert (loaded.extractor, loaded.unread, loaded.facts) == ("scripted", {"2"}, graph.facts)
-    assert saved(loaded.updated(CHUNKS[:1], found)) == saved(KnowledgeGraph.build(CHUNKS[:1], found, "scripted"))
+    assert content(loaded.updated(CHUNKS[:1], found)) == content(KnowledgeGraph.build(CHUNKS[:1], found, "scripted"))
 
 
 def test_a_graph_of_another_version_is_refused(tmp_path: Path) -> None:
