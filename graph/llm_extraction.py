@@ -31,8 +31,8 @@ class LLMExtractor:
     """Asks a model twice about each chunk: for its named entities, and then, given these, for its triples.
 
     Unlike the paper, what the passage does not hold is dropped: entities that do not occur in it, and triples of which
-    neither end does. Small models copy them from the prompt's example; of GPT-3.5's on MuSiQue, 0.3 % of the entities
-    and 0.06 % of the triples go.
+    neither end does. Small models make names up: of 425 entities and triples by SmolLM2 on 50 passages of MuSiQue, 205
+    go, malformed ones included. Of GPT-3.5's there, 0.3 % of the entities and 0.06 % of the triples would.
 
     Each chunk is a span `extract`, with the numbers of entities, triples, and those dropped.
 
@@ -41,8 +41,8 @@ class LLMExtractor:
 
     Args:
         llm: the model.
-        options: of the calls. `max_tokens` makes room for models that think before they reply. Small models repeat
-            themselves to the end, unless they are told `extra={"frequency_penalty": 0.5}`.
+        options: of the calls. `max_tokens` makes room for models that think before they reply. SmolLM2 repeats itself
+            until a reply is cut off, unless it is told `extra={"frequency_penalty": 0.5}`.
     """
 
     llm: IdentifiedLLM = field(kw_only=False)
