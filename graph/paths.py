@@ -26,6 +26,8 @@ NodePath = tuple[int, ...]  # from a seed to the node it was asked for
 
 _WEAKEST = 1e-3  # of the strongest path to a node: what is weaker explains nothing, and there is no end of it
 _FAINTEST = 1e-5  # a detour less likely than this is not followed; over 6,119 passages shares lose less than 1 % by it
+_FULL = 0.1  # of a matrix's numbers are not 0: from here on it is treated as a dense one
+_REST = 2e-3  # visits at most that are left out there, of a node that is visited at least once
 _FAINTEST_OF_HUB = 1e-2  # of an even share of the edges of a hub, each of whose many detours is unlikely
 
 
@@ -58,7 +60,7 @@ class PathFinder:
     def contributions(self, paths: Sequence[NodePath], scores: NDArray[np.float64]) -> list[float]:
         """What each path adds to the score of its last node, detours included; all paths to a node sum to its score.
 
-        Very unlikely detours are left out, so that the numbers are a little too low: by less than 1 %.
+        The detours are followed to an accuracy of about 1 %.
 
         Args:
             paths: that exist in the walk.
@@ -91,16 +93,22 @@ class PathFinder:
         """The block of G for the nodes: how often a walk from the row's node comes to the column's, itself included."""
         from scipy.sparse import csr_array
 
-        places = (np.arange(len(nodes)), nodes)
-        now = csr_array((np.ones(len(nodes)), places), shape=(len(nodes), self._transition.nodes))
-        visits = np.zeros((len(nodes), len(nodes)))
+        rows = np.arange(len(nodes))
         edges = int(np.diff(self._transition.starts)[nodes].max())
         faintest = min(_FAINTEST, _FAINTEST_OF_HUB / max(edges, 1))
-        while now.nnz:
+        now = csr_array((np.ones(len(nodes)), (rows, nodes)), shape=(len(nodes), self._transition.nodes))
+        visits = np.zeros((len(nodes), len(nodes)))
+        while now.nnz <= len(nodes) * self._transition.nodes * _FULL:
             visits += now[:, nodes].toarray()
             now = csr_array(now @ self._leaving)
             now.data[now.data < faintest] = 0
             now.eliminate_zeros()
+            if not now.nnz:
+                return visits
+        everywhere = now.toarray().T  # by a hub, soon; a dense matrix is quicker then, and nothing need be left out
+        while everywhere.sum(axis=0).max() > _REST * (1 - self._damping):
+            visits += everywhere[nodes].T
+            everywhere = self._arriving @ everywhere
         return visits
 
     def _best_first(self, target: int) -> Iterator[NodePath]:
