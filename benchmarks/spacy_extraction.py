@@ -1,33 +1,68 @@
-"""What spaCy extracts from MuSiQue's passages, held against GPT-3.5's entities and triples, and how fast.
+"""What rules and spaCy extract from MuSiQue's passages, held against GPT-3.5's entities and triples, as a README table.
 
-    python benchmarks/spacy_extraction.py [--data FOLDER] [--passages 1890]
+    python benchmarks/spacy_extraction.py [--write] [--data FOLDER]
 
-The folder holds `musique/` with `openie_gpt-3.5-turbo.json`. The first part counts how often GPT-3.5 names what has a
-label of spaCy's, and how the entities agree with other labels left out. The second measures spaCy's pipeline as the
+The folder holds `musique/` with `openie_gpt-3.5-turbo.json`. *Exact* and *overlap* are as in `extraction_quality.py`.
+Below the table stand how often GPT-3.5 names what has a label of spaCy's, and the speed of spaCy's pipeline as the
 extractor calls it, in batches, and in two threads that share one or have one each.
 """
 
-import argparse
 import json
 import time
 from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from pathlib import Path
 from threading import Lock, local
 from typing import Any
 
 import spacy
-from extraction_quality import agreement, amounts, entities, pairs, triples
+from extraction_quality import Phrases, entities, overlap, pairs, same, share
+from retrieval import arguments, write_into_readme
 from tqdm import tqdm
 
 from ragloom.components.local_models import model_file
-from ragloom.graph.extraction import Extraction, extraction_of, normalise
+from ragloom.graph.extraction import Extraction, Extractor, extraction_of, normalise
+from ragloom.graph.rule_extraction import RuleExtractor
 from ragloom.graph.spacy_extraction import NUMBERS, SpacyExtractor
+from ragloom.pipelines.report import Table
 from ragloom.types import Chunk
 
-ROOT = Path(__file__).resolve().parents[1]
-TIMED = 500  # passages of each measurement of speed
+TIMED = 500  # passages of each measurement of threads and batches
+EXTRACTORS: dict[str, Extractor] = {
+    "rules": RuleExtractor(),
+    "spaCy, every label": SpacyExtractor(ignored=frozenset()),
+    "spaCy": SpacyExtractor(),
+    "spaCy, no dates either": SpacyExtractor(ignored=NUMBERS | {"DATE"}),
+}
+COLUMNS = (
+    "extractor",
+    "entities a passage",
+    "exact P / R",
+    "overlap P / R",
+    "triples a passage",
+    "pairs, exact P / R",
+    "pairs, overlap P / R",
+    "passages a CPU-second",
+)
+
+
+def row(name: str, extract: Extractor, chunks: Sequence[Chunk], wanted: Sequence[Extraction]) -> tuple[str, ...]:
+    """How an extractor agrees with GPT-3.5, and its speed."""
+    extract(chunks[0])  # loads the model
+    began = time.process_time()
+    found = [extract(chunk) for chunk in tqdm(chunks, desc=name, leave=False, disable=None)]
+    rate = len(chunks) / (time.process_time() - began)
+    amount = [sum(len(getattr(one, what)) for one in found) / len(found) for what in ("entities", "triples")]
+    named, connected = (agreement(found, wanted, phrases) for phrases in (entities, pairs))
+    return name, f"{amount[0]:.1f}", *named, f"{amount[1]:.1f}", *connected, f"{float(f'{rate:.2g}'):,.0f}"
+
+
+def agreement(found: Sequence[Extraction], wanted: Sequence[Extraction], phrases: Phrases) -> tuple[str, str]:
+    """Precision and recall, exact and by overlap."""
+    there = [(phrases(one), phrases(other)) for one, other in zip(found, wanted, strict=True)]
+    back = [(right, left) for left, right in there]
+    exact, soft = (f"{share(there, score):.3f} / {share(back, score):.3f}" for score in (same, overlap))
+    return exact, soft
 
 
 def load() -> Any:
@@ -37,27 +72,13 @@ def load() -> Any:
 
 def labels(texts: Iterable[str], wanted: Iterable[Extraction]) -> str:
     """The share of each label's entities that GPT-3.5 names too."""
-    pipeline, met, shared = load(), Counter[str](), Counter[str]()
-    for doc, extraction in zip(pipeline.pipe(texts), wanted, strict=True):
+    met, shared = Counter[str](), Counter[str]()
+    for doc, extraction in zip(load().pipe(texts), wanted, strict=True):
         theirs = entities(extraction)
         for entity in doc.ents:
             met[entity.label_] += 1
             shared[entity.label_] += normalise(entity.text.removeprefix("the ")) in theirs
-    return ", ".join(f"{label} {shared[label] / met[label]:.2f} of {met[label]}" for label in sorted(met))
-
-
-def quality(chunks: Sequence[Chunk], wanted: Sequence[Extraction]) -> None:
-    """Print how the extractor agrees with GPT-3.5."""
-    print(f"GPT-3.5: {amounts(wanted)}")
-    print("named by GPT-3.5 too:", labels([chunk.text for chunk in chunks], wanted))
-    for name, ignored in (("nothing", frozenset()), ("numbers", NUMBERS), ("numbers and dates", NUMBERS | {"DATE"})):
-        extract = SpacyExtractor(ignored=frozenset(ignored))
-        began = time.process_time()
-        found = [extract(chunk) for chunk in tqdm(chunks, desc=name, leave=False, disable=None)]
-        rate = len(chunks) / (time.process_time() - began)
-        print(f"without {name}: {amounts(found)}, {rate:.0f} passages a CPU-second")
-        for what, phrases in (("entities", entities), ("pairs that triples connect", pairs), ("triples", triples)):
-            print(f"    {what}: {agreement(found, wanted, phrases)}")
+    return ", ".join(f"{label} {shared[label] / met[label]:.2f} of {met[label]:,}" for label in sorted(met))
 
 
 def speed(texts: Sequence[str]) -> None:
@@ -91,18 +112,20 @@ def speed(texts: Sequence[str]) -> None:
 
 
 def main() -> None:
-    """Measure and print."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--data", type=Path, default=ROOT.parent / "shared" / "datasets")
-    parser.add_argument("--passages", type=int, default=1890)
-    arguments = parser.parse_args()
-    released = json.loads((arguments.data / "musique" / "openie_gpt-3.5-turbo.json").read_text(encoding="utf-8"))
-    passages = released["docs"][: arguments.passages]
+    """Measure, print, and with `--write` put the table into the README."""
+    args = arguments(__doc__)
+    passages = json.loads((args.data / "musique" / "openie_gpt-3.5-turbo.json").read_text(encoding="utf-8"))["docs"]
     chunks = [Chunk("", passage["text"], title=passage["title"]) for passage in passages]
-    quality(
-        chunks, [extraction_of(passage["extracted_entities"], passage["extracted_triples"]) for passage in passages]
-    )
-    speed([chunk.text for chunk in chunks[:TIMED]])
+    wanted = [extraction_of(passage["extracted_entities"], passage["extracted_triples"]) for passage in passages]
+    rows = tuple(row(name, extract, chunks, wanted) for name, extract in EXTRACTORS.items())
+    note = f"{len(chunks):,} MuSiQue passages against GPT-3.5's entities, and the pairs that its triples connect."
+    table = Table(COLUMNS, rows, (note,)).markdown()
+    print(table)
+    if args.write:
+        write_into_readme("benchmarks/spacy_extraction.py", table)
+    texts = [chunk.text for chunk in chunks]
+    print("\nnamed by GPT-3.5 too:", labels(texts, wanted))
+    speed(texts[:TIMED])
 
 
 if __name__ == "__main__":
