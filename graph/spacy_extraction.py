@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from spacy.tokens import Doc, Token
 
 NUMBERS = frozenset({"CARDINAL", "MONEY", "ORDINAL", "PERCENT", "QUANTITY", "TIME"})
-"""Labels of what is no name: GPT-3.5 takes .03 to .24 of these for names on MuSiQue, of people and places .74 to .86."""
+"""Labels of what is no name: GPT-3.5 takes .03 to .24 of these for names on MuSiQue, people and places .74 to .86."""
 
 _PINNED = "en_core_web_sm"
 _RULES = "rules 1"  # to be counted up when what is made of spaCy's analysis changes
