@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from itertools import pairwise
+from itertools import chain, islice, pairwise
 from typing import TYPE_CHECKING, Literal
 
 import numpy as np
@@ -194,13 +194,16 @@ class _Description:
 
     def paths(self, targets: Sequence[int], k: int) -> dict[int, tuple[Path, ...]]:
         """The paths to each target, the largest share first."""
-        found: dict[int, list[Path]] = {target: [] for target in targets}
-        strongest = [path for target in targets for path in self._finder.strongest(target, k)]
-        added = self._finder.contributions(strongest, self._walk.scores)
-        for path, contribution in zip(strongest, added, strict=True):
-            share = min(1.0, contribution / float(self._walk.scores[path[-1]]))
-            found[path[-1]].append(Path(self._steps(path), share))
-        return {target: _worth_showing(paths) for target, paths in found.items()}
+        found: dict[int, tuple[Path, ...]] = {}
+        ways = {target: self._finder.strongest(target, k) for target in targets}
+        added = iter(self._finder.contributions(list(chain(*ways.values())), self._walk.scores))
+        for target, paths in ways.items():
+            parts = list(islice(added, len(paths)))
+            # A score may be less than its parts, by the tolerance of the walk and of the detours.
+            whole = max(self._walk.scores[target], sum(parts)) if paths else 1.0
+            shares = (Path(self._steps(path), float(part / whole)) for path, part in zip(paths, parts, strict=True))
+            found[target] = _worth_showing(shares)
+        return found
 
     def seeds(self) -> list[Step]:
         """Every seed once, as a step from the question."""
@@ -234,7 +237,7 @@ class _Description:
         return "is about" if named else "mentions"
 
 
-def _worth_showing(paths: list[Path]) -> tuple[Path, ...]:
+def _worth_showing(paths: Iterable[Path]) -> tuple[Path, ...]:
     """The paths by share; of those with hardly any only the first."""
     ordered = sorted(paths, key=lambda path: -path.share)
     return (*ordered[:1], *(path for path in ordered[1:] if path.share >= _LEAST_SHARE))

@@ -132,6 +132,16 @@ def test_a_hit_that_the_walk_does_not_reach_has_no_paths():
     assert str(explanation).endswith("2. Mill  (score 0, not reached by the walk)")
 
 
+def test_a_score_lost_to_rounding_is_explained_as_a_whole():
+    chunks = [FILM, MILL]
+    graph = KnowledgeGraph.build(chunks, RuleExtractor(), "rules")
+    film = len(graph.phrases)
+    weights = {(film, 0): 1.0, (0, film + 1): 1e-12, (0, film): 1.0}
+    walk = walked(weights, [Seed(film, 1.0, "matches")], [Hit(MILL, 0)], film + 2)
+    walk.scores[film + 1] = 0.0
+    assert explain(walk, graph, chunks).found[0].explained == pytest.approx(1)
+
+
 def test_a_corpus_of_one_passage_is_explained():
     explanation, _ = explained("Who built the mill at Lower Ford?", [MILL])
     assert explanation.found[0].paths
