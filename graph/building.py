@@ -32,7 +32,7 @@ if TYPE_CHECKING:
 Fact = tuple[str, str, str]  # normalised subject, relation and object
 Extract = Callable[[Chunk], Extraction | None]
 
-VERSION = 1  # of the files and of what is counted how, names and links included: another one makes saved graphs stale
+VERSION = 2  # of the files and of what is counted how, names and links included: another one makes saved graphs stale
 _MATRICES = ("names", "entities", "links", "statements")
 
 
@@ -51,7 +51,7 @@ class KnowledgeGraph:
         fact_ends: (facts, 2), subject and object of each fact, as places in `phrases`.
         names: (passages, phrases), 1 where the passage is about the phrase.
         entities: (passages, phrases), how often the passage mentions the phrase, as the extractor found.
-        links: (passages, phrases), how often the phrase, a name of a passage, is found in the words of the passage.
+        links: (passages, phrases), how often the phrase, a name of several words, is found in the words of the passage.
         statements: (passages, facts), how often the passage states the fact.
         words: the words of all passages, in which new names are looked for.
     """
@@ -105,7 +105,7 @@ class KnowledgeGraph:
         kept = self._kept_rows(ids)
         about = {row: names(chunks[row]) for row in np.flatnonzero(kept < 0).tolist()}
         lexicon, again = self._changed_names(kept, about.values())
-        matcher = NameMatcher(lexicon)
+        matcher = NameMatcher(filter(_is_link, lexicon))
         reading = _Reading(self.phrases, self.facts)
         for row in np.flatnonzero((kept < 0) | again).tolist():
             words = normalise(chunks[row].text).split()
@@ -177,7 +177,7 @@ class KnowledgeGraph:
         after[list(fresh.values())] = True
         lexicon = [self.phrases[place] for place in np.flatnonzero(after[:width]).tolist()]
         lexicon += [name for name, place in fresh.items() if place >= width]
-        appeared = [name for name, place in fresh.items() if not before[place]]
+        appeared = [name for name, place in fresh.items() if not before[place] and _is_link(name)]
         affected = self.links @ (before & ~after)[:width] > 0
         affected[self.words.texts_with(appeared)] = True
         return lexicon, (kept >= 0) & np.append(affected, False)[kept]
@@ -250,3 +250,12 @@ def _with_read(kept: NDArray[np.int64], read: NDArray[np.bool_], old: int) -> ND
     rows = kept.copy()
     rows[read] = old + np.arange(np.count_nonzero(read))
     return rows
+
+
+def _is_link(name: str) -> bool:
+    """Whether a name counts wherever its words stand.
+
+    One of a single word is as often an ordinary word ("Adolescence"), and counts where it is found as an entity; but in
+    scripts without capitals nothing tells the two apart, and fewer entities are found.
+    """
+    return " " in name or not name.islower()

@@ -25,8 +25,9 @@ class RuleExtractor:
     """An Extractor that takes runs of capitalised words for entities, and finds no triples.
 
     Words of a run may be joined by a few particles ("Order of the British Empire"). Common words, months and days are
-    cut from its ends. A single capitalised word at the start of a sentence counts only where it is also written with a
-    capital further inside, since there every word has one. In scripts without capitals nothing is found.
+    cut from its ends, and dates are no entities. A single capitalised word at the start of a sentence counts only where
+    it is also written with a capital further inside, since there every word has one. In scripts without capitals
+    nothing is found.
 
     >>> RuleExtractor()(Chunk("", "In 1944 Phoebe Atwood Taylor wrote Dead Ernest. Critics praised it.")).entities
     ('Phoebe Atwood Taylor', 'Dead Ernest')
@@ -46,7 +47,7 @@ class RuleExtractor:
             kept = _without_common_ends(words)
             entity = re.sub(r"['\u2019]s$", "", " ".join(kept))
             name = normalise(entity)
-            if not is_name(name):
+            if not is_name(name) or all(word in _MONTHS_AND_DAYS or word[0].isdigit() for word in name.split()):
                 continue
             opens = len(kept) == 1 == len(words) and _opens_sentence(chunk.text, run.start())
             found.append((entity, name, opens))
