@@ -96,7 +96,7 @@ def test_a_name_of_one_word_links_only_in_scripts_without_capitals() -> None:
     chunks = [
         Chunk("1", "In his adolescence he saw भारत often."),
         Chunk("2", "", "Adolescence"),
-        Chunk("3", "", "東京"),
+        Chunk("3", "", "भारत"),
     ]
     graph = KnowledgeGraph.build(chunks, nothing, "none")
     assert rows(graph, graph.links, graph.phrases)[0] == {"भारत": 1}
