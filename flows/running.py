@@ -23,6 +23,7 @@ from ragloom.components.datasets import read_questions
 from ragloom.components.ingestion import find_files
 from ragloom.errors import ConfigError, RagloomError
 from ragloom.flows.batch_qa import batch_qa
+from ragloom.flows.build_graph import build_graph
 from ragloom.flows.evaluate import evaluate
 from ragloom.flows.index_corpus import index_corpus
 from ragloom.pipelines.export import check_export, check_writable
@@ -73,6 +74,22 @@ def _index_summary(result: _Result, args: argparse.Namespace) -> str:
     return f"{result['chunks']} chunks. Documents: {counts}, {len(result['skipped'])} skipped"
 
 
+def _build_graph(args: argparse.Namespace) -> tuple[Flow[..., _Result], _Result, Callable[..., str]]:
+    if len(args.paths) > 1:
+        raise ConfigError(
+            f"a graph is built from one file of extractions or from none, got {len(args.paths)}",
+            "ragloom flow build-graph [FILE]",
+        )
+    for path in args.paths:
+        find_files(path)
+    return build_graph, dict(zip(("openie",), args.paths, strict=False)), _build_graph_summary
+
+
+def _build_graph_summary(result: _Result, args: argparse.Namespace) -> str:
+    sizes = ", ".join(f"{result[name]} {name}" for name in ("passages", "phrases", "facts", "edges"))
+    return f"{sizes}. Extractor {result['extractor']}: {len(result['failed'])} passages failed"
+
+
 def _batch(args: argparse.Namespace) -> tuple[Flow[..., _Result], _Result, Callable[..., str]]:
     if len(args.paths) != 1:
         raise ConfigError(
@@ -109,7 +126,7 @@ def _evaluate_summary(result: _Result, args: argparse.Namespace) -> str:
     return Table(result["columns"], result["rows"], result["notes"]).markdown()
 
 
-_FLOWS = {"index": _index, "batch": _batch, "evaluate": _evaluate}
+_FLOWS = {"index": _index, "build-graph": _build_graph, "batch": _batch, "evaluate": _evaluate}
 
 
 def _read(files: Iterable[str]) -> None:

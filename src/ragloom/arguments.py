@@ -257,8 +257,10 @@ def _add_flow(commands: _Commands) -> None:
         "the same as Prefect flows, at once or on a schedule",
         'ragloom flow batch questions.jsonl --out answers.jsonl --cron "0 3 * * *"',
     )
-    parser.add_argument("name", choices=("index", "batch", "evaluate"))
-    parser.add_argument("paths", nargs="*", metavar="PATH", help="what to index, or the questions")
+    parser.add_argument("name", choices=("index", "build-graph", "batch", "evaluate"))
+    parser.add_argument(
+        "paths", nargs="*", metavar="PATH", help="what to index, the questions, or extractions of HippoRAG's to import"
+    )
     parser.add_argument("--out", type=Path, metavar="FILE", help="answers as .jsonl or .parquet")
     parser.add_argument("--report", type=Path, metavar="FILE", help="a report in Markdown")
     parser.add_argument("--cron", metavar="WHEN", help="stay and run on this schedule; needs `prefect server start`")

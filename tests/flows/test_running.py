@@ -41,6 +41,8 @@ def test_the_command_line_indexes_answers_and_evaluates(
     single = settings.model_copy(update={"pipeline": "single"})
     assert flow("index", corpus, settings=single) == 0
     assert "3 chunks. Documents: 3 added" in capsys.readouterr().out
+    assert flow("build-graph", settings=single) == 0
+    assert "3 passages, " in capsys.readouterr().out
     assert flow("batch", questions, "--out", out, "--report", report, settings=single) == 0
     said = capsys.readouterr().out
     assert "3 answered (3 now), 0 failed, 0 pending; 3 calls" in said
@@ -75,6 +77,8 @@ def test_a_stopped_batch_is_said_in_a_line_without_traceback(
     [
         (["index"], 2, "nothing to index"),
         (["index", "no/such/folder"], 65, "no/such/folder"),
+        (["build-graph", "a.json", "b.json"], 2, "one file of extractions or from none, got 2"),
+        (["build-graph", "missing.json"], 65, "missing.json"),
         (["batch"], 2, "one file of questions, got 0"),
         (["batch", "a.jsonl", "b.jsonl"], 2, "one file of questions, got 2"),
         (["batch", "missing.jsonl"], 65, "missing.jsonl"),
