@@ -12,7 +12,7 @@ class NameMatcher:
     """Finds names in a sequence of words.
 
     At each word the longest name that starts there is taken, and the search goes on behind it: "North Dakota" does not
-    also mention Dakota.
+    also mention Dakota. Safe to share between threads.
 
     Args:
         names: normalised; those that cannot name something alone are passed over.
@@ -55,9 +55,10 @@ class NameMatcher:
         """By second word, the lengths in words of the names that begin so, as bits; by "" that of the single word."""
         begin = bisect_left(self._sorted, first)
         end = bisect_left(self._sorted, f"{first}!", begin)  # "!" comes next to the space
-        lengths = self._lengths[first] = {}
+        lengths: dict[str, int] = {}
         for name in self._sorted[begin:end]:
             second = name[len(first) + 1 :].partition(" ")[0]
             lengths[second] = lengths.get(second, 0) | 1 << name.count(" ") + 1
             self._met.add(name)
+        self._lengths[first] = lengths  # when it is whole: other threads read it
         return lengths

@@ -1,3 +1,6 @@
+from concurrent.futures import ThreadPoolExecutor
+from threading import Barrier
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -56,3 +59,17 @@ def test_common_words_numbers_and_abbreviations_name_nothing(name: str) -> None:
 def test_nothing_is_found_where_there_is_nothing(names: list[str]) -> None:
     assert NameMatcher(names)([]) == []
     assert NameMatcher([])(["kafka"]) == []
+
+
+def test_threads_that_meet_a_word_at_once_all_find_its_names() -> None:
+    names = [f"the {number} mill{number}" for number in range(20_000)]
+    threads = 8
+    for _ in range(5):
+        matcher, together = NameMatcher(names), Barrier(threads)
+
+        def find(_: int, matcher: NameMatcher = matcher, together: Barrier = together) -> list[str]:
+            together.wait()
+            return matcher(["the", "19999", "mill19999"])
+
+        with ThreadPoolExecutor(threads) as pool:
+            assert list(pool.map(find, range(threads))) == [["the 19999 mill19999"]] * threads
