@@ -4,7 +4,8 @@ import math
 from collections.abc import Iterable, Mapping, Sequence
 from html import escape
 
-WIDTH, HEIGHT, LEFT, RIGHT, TOP, BOTTOM = 760, 460, 72, 190, 52, 58
+WIDTH, HEIGHT, LEFT, RIGHT, TOP, BOTTOM = 780, 460, 72, 210, 52, 58
+INSET = 36  # of the outer points, so that their values do not cover those of the axis
 COLOURS = ("#b3483a", "#c39a35", "#4a86c5", "#3f8f5a", "#7a5aa5")
 STYLE = """
     text { font: 14px system-ui, -apple-system, 'Segoe UI', 'Helvetica Neue', Arial, sans-serif; fill: #1f2730; }
@@ -19,7 +20,7 @@ Line = Sequence[tuple[float, float]]
 
 def log_plot(title: str, x_label: str, y_label: str, lines: Mapping[str, Line]) -> str:
     """The SVG. Every line has its name at its right end, and its values at its points; all numbers are above 0."""
-    x_axis = Axis([x for line in lines.values() for x, _ in line], LEFT, WIDTH - RIGHT)
+    x_axis = Axis([x for line in lines.values() for x, _ in line], LEFT + INSET, WIDTH - RIGHT - INSET)
     y_axis = Axis([y for line in lines.values() for _, y in line], HEIGHT - BOTTOM, TOP)
     across, down = (LEFT + WIDTH - RIGHT) / 2, (TOP + HEIGHT - BOTTOM) / 2
     parts = [
@@ -42,9 +43,9 @@ def log_plot(title: str, x_label: str, y_label: str, lines: Mapping[str, Line]) 
         parts.append(f'  <polyline stroke="{colour}" points="{" ".join(f"{x:.1f},{y:.1f}" for x, y in points)}"/>')
         for (x, y), (_, value) in zip(points, line, strict=True):
             parts.append(f'  <circle cx="{x:.1f}" cy="{y:.1f}" r="4" fill="{colour}"/>')
-            parts.append(f'  <text class="middle" x="{x:.1f}" y="{y - 9:.1f}">{value:,.2g}</text>')
+            parts.append(f'  <text class="middle" x="{x:.1f}" y="{y - 9:.1f}">{float(f"{value:.2g}"):,.10g}</text>')
         x, y = points[-1]
-        parts.append(f'  <text x="{x + 26:.1f}" y="{y + 5:.1f}" style="fill: {colour}">{escape(name)}</text>')
+        parts.append(f'  <text x="{x + 30:.1f}" y="{y + 5:.1f}" style="fill: {colour}">{escape(name)}</text>')
     return "\n".join([*parts, "</svg>", ""])
 
 
