@@ -6,6 +6,7 @@ its mass as its score and passes the rest on along its edges. Nodes with little 
 
 from collections.abc import Callable
 from functools import cache
+from threading import Lock
 from typing import Any, NamedTuple
 from weakref import WeakKeyDictionary
 
@@ -57,7 +58,8 @@ def local_push(
     if pull is not None and pull.shape != (transition.nodes,):  # compiled code would reach outside of it
         raise ValueError(f"pull must have a number for each of the {transition.nodes} nodes, got {pull.shape}")
     seeds, shares = _seeds(transition, nodes, weights)
-    push = _compiled()
+    with _COMPILING:
+        push = _compiled()
     if push is None:
         return _power_iteration(transition if pull is None else pulled(transition, pull), seeds, shares, damping)
     spare = _SPARE.setdefault(transition, [])
@@ -108,6 +110,9 @@ def _power_iteration(
     scores = personalised_pagerank(transition, reset, damping=damping, tolerance=_TOLERANCE)
     found = np.flatnonzero(scores)
     return found, scores[found]
+
+
+_COMPILING = Lock()  # the threads of a batch begin together, and each would have the push compiled for itself
 
 
 @cache
