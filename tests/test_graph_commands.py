@@ -59,6 +59,15 @@ def test_show_prints_the_paths_and_writes_the_page(indexed: Ragloom):
     assert 'data-hit="h3"' not in page
 
 
+def test_the_page_replaces_no_folder(indexed: Ragloom):
+    Path("pages").mkdir()
+    Path("pages/other.html").write_text("mine", encoding="utf-8")
+    code, _, err = indexed("graph", "show", QUESTION, "--output", "pages")
+    assert code == 65
+    assert "cannot write pages: Is a directory" in err
+    assert Path("pages/other.html").read_text(encoding="utf-8") == "mine"
+
+
 def test_show_can_be_read_by_programs(indexed: Ragloom):
     code, out, _ = indexed("graph", "show", QUESTION, "--json", "--output", "pages/walk.html", "--paths", "1")
     shown = json.loads(out)

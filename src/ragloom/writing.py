@@ -16,7 +16,8 @@ Result = TypeVar("Result")
 def write_aside(path: Path, write: Callable[[Path], Result]) -> Result:
     """Have a file or folder written under another path, and move it to this one.
 
-    What is there is replaced, a folder with everything in it; so see to it first that this is wanted.
+    What is there is replaced, by a folder even a folder with everything in it; so see to it first that this is wanted.
+    A file replaces no folder.
 
     Args:
         path: its folder is made where it is missing.
@@ -30,7 +31,7 @@ def write_aside(path: Path, write: Callable[[Path], Result]) -> Result:
     """
     with beside(path) as aside:
         result = write(aside)
-        if path.is_dir():
+        if path.is_dir() and aside.is_dir():
             path.rename(aside.with_name(f"{path.name}.replaced"))
         aside.replace(path)
         return result
