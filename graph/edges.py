@@ -21,8 +21,7 @@ def mention_matrix(graph: KnowledgeGraph) -> csr_array:
     from scipy.sparse import csr_array
 
     width = len(graph.phrases)
-    place = {phrase: column for column, phrase in enumerate(graph.phrases)}
-    ends = np.array([place[end] for subject, _, object_ in graph.facts for end in (subject, object_)], np.int32)
+    ends = graph.fact_ends.ravel()
     facts = np.repeat(np.arange(len(graph.facts)), 2)
     fact_ends = csr_array((np.ones(len(ends), np.int32), (facts, ends)), shape=(len(graph.facts), width))
     mentions = csr_array(graph.mentions + graph.statements @ fact_ends)

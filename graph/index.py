@@ -127,14 +127,10 @@ class GraphIndex:
             if start.fallback:
                 attributes["fallback"] = start.fallback
                 return list(start.found[:k])
-            nodes, weights = [seed.node for seed in start.seeds], [seed.weight for seed in start.seeds]
-            visited = local_push(
-                self._transition, nodes, weights, damping=self._damping, epsilon=_EPSILON, pull=self._pull(start)
-            )
-            return self._hits(start, *visited, k)
+            return self._hits(start, k)
 
     def walk(self, query: str, k: int = 10) -> Walk:
-        """The walk of a query, for a look at why passages are found: exact, and slower than a call."""
+        """The walk of a query, for a look at why passages are found: a call's hits, and exact scores of all nodes."""
         start = self._start(query, k)
         if start.fallback:
             found = tuple(start.found[:k])
@@ -144,22 +140,21 @@ class GraphIndex:
         for seed in start.seeds:
             reset[seed.node] += seed.weight
         scores = personalised_pagerank(transition, reset, damping=self._damping)
-        hits = self._hits(start, np.arange(transition.nodes), scores, k)
-        return Walk(query, start.seeds, transition, self._damping, scores, tuple(hits))
+        return Walk(query, start.seeds, transition, self._damping, scores, tuple(self._hits(start, k)))
 
     def _start(self, query: str, k: int) -> _Start:
         found = self._retriever(query, max(k, self._depth))
+        passages = [self._place[found[0].chunk.id]] if found else []
+        rest = self._open(query, passages[0]) if found else ""
+        more = self._retriever(rest, self._depth) if rest else ()
         try:
             match = self._matches(found)
+            remaining = self._matches(more) if more else match
         except ValueError as error:  # scores that are no finite numbers
             return _Start(found, fallback=str(error))
         phrases = [self._column[phrase] for phrase in self._linker(query)]
         if not found and not phrases:
             return _Start(found, fallback="the question names nothing in the graph, and no passage matches it")
-        passages = [self._place[found[0].chunk.id]] if found else []
-        remaining = match
-        if found and (rest := self._open(query, passages[0])) and (more := self._retriever(rest, self._depth)):
-            remaining = self._matches(more)
         both = match * remaining
         both[passages] = 0
         if both.any():
@@ -201,8 +196,12 @@ class GraphIndex:
         pull[len(self.graph.phrases) :] = start.remaining + _FLOOR
         return pull
 
-    def _hits(self, start: _Start, nodes: NDArray[np.intp], visits: NDArray[np.float64], k: int) -> list[Hit]:
-        """The best passages among the visited nodes."""
+    def _hits(self, start: _Start, k: int) -> list[Hit]:
+        """The best passages of the walk."""
+        seeds, weights = [seed.node for seed in start.seeds], [seed.weight for seed in start.seeds]
+        nodes, visits = local_push(
+            self._transition, seeds, weights, damping=self._damping, epsilon=_EPSILON, pull=self._pull(start)
+        )
         first = len(self.graph.phrases)
         visited = nodes >= first
         places = nodes[visited] - first

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from ragloom.errors import InputError
 from ragloom.graph.openie_file import import_openie
 from ragloom.pipelines.graph_indexing import RULES, open_graph, read_chunks
 from ragloom.pipelines.settings import Settings
@@ -98,6 +99,11 @@ def _extracted(settings: Settings, store: Store, retry_failed: bool) -> _Read:
 
 def _imported(file: Path, store: Store) -> _Read:
     report = import_openie(file, store.chunks(), store)
+    if not report.imported:
+        raise InputError(
+            f"{file} holds nothing of any passage in {store.folder}",
+            "index the corpus that it was made of, with --chunk-tokens so high that no passage is split",
+        )
     failed = [Failure(chunk.id, chunk.title, f"{file.name} holds nothing of it") for chunk in report.failed]
     failed += [Failure(chunk.id, chunk.title, f"{file.name} does not have it") for chunk in report.missing]
     return _Read(report.extractor, report.imported, 0, failed, report.dropped, len(report.unmatched))

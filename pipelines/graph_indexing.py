@@ -66,7 +66,7 @@ def _require_read(store: Store, extractor: str, chunks: Sequence[Chunk]) -> str:
     if chunks and store.extracted(extractor).isdisjoint(chunk.id for chunk in chunks):
         raise InputError(
             f"{store.folder} holds nothing that the extractor {extractor!r} found",
-            "run `ragloom graph build` with it first",
+            "run `ragloom graph build` with the same extractor and model first, or name what its --import printed",
         )
     return store.extraction_id(extractor)
 

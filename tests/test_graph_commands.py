@@ -113,6 +113,23 @@ def test_export_writes_and_does_not_overwrite(indexed: Ragloom, form: str, name:
     assert indexed("graph", "export", "--format", form, "--output", name, "--overwrite")[0] == 0
 
 
+def test_an_export_is_of_the_format_that_its_name_ends_in(indexed: Ragloom):
+    parquet = pytest.importorskip("pyarrow.parquet")
+    for name in ("graph.graphml", "graph.json", "graph.parquet"):
+        assert indexed("graph", "export", "--output", name)[0] == 0
+    nodes = len(nx.read_graphml("graph.graphml"))
+    assert len(json.loads(Path("graph.json").read_text(encoding="utf-8"))["nodes"]) == nodes
+    assert parquet.read_metadata("graph.parquet/nodes.parquet").num_rows == nodes
+
+
+def test_a_file_of_other_passages_is_refused(indexed: Ragloom):
+    docs = [{"passage": "Elsewhere\nText.", "extracted_entities": ["Elsewhere"], "extracted_triples": []}]
+    Path("openie.json").write_text(json.dumps({"docs": docs}), encoding="utf-8")
+    code, _, err = indexed("graph", "build", "--import", "openie.json")
+    assert code == 65
+    assert "openie.json holds nothing of any passage in workspace" in err
+
+
 def test_graphml_of_odd_characters_says_how_many_were_replaced(ragloom: Ragloom):
     write_notes({"Mill": "The mill\x01 was built\x0c in Port Sorrel."})
     ragloom("index", "notes.jsonl", "--no-dense")

@@ -241,8 +241,7 @@ def _add_graph_export(actions: _Commands) -> argparse.ArgumentParser:
         "--format",
         dest="form",
         choices=("graphml", "networkx-json", "parquet"),
-        default="graphml",
-        help="(default: graphml)",
+        help="by default as the output ends: .json, .parquet, and else graphml",
     )
     parser.add_argument("--output", type=Path, required=True, metavar="FILE", help="a file; a folder for parquet")
     parser.add_argument("--overwrite", action="store_true", help="replace what is there")

@@ -11,10 +11,12 @@ if TYPE_CHECKING:
     import argparse
     from contextlib import AbstractContextManager
 
+    from ragloom.graph.exporting import Format
     from ragloom.pipelines.settings import Settings
     from ragloom.store import Store
 
 
+_FORMATS: dict[str, Format] = {".json": "networkx-json", ".parquet": "parquet"}  # of exports, by their endings
 _FAILURES = 10  # named; --json has them all
 
 
@@ -98,15 +100,16 @@ def _export(args: argparse.Namespace, settings: Settings) -> int:
     from ragloom.graph.exporting import export_graph
     from ragloom.pipelines.wiring import open_knowledge_graph
 
+    form = args.form or _FORMATS.get(args.output.suffix, "graphml")
     with _open(settings) as store:
         graph = open_knowledge_graph(settings, store)
-        report = export_graph(graph, store.chunks(), args.output, args.form, overwrite=args.overwrite)
+        report = export_graph(graph, store.chunks(), args.output, form, overwrite=args.overwrite)
     if args.json:
         print_json(to_json(report))
         return 0
     say(f"{report.nodes} nodes and {report.edges} edges in {args.output}")
     if report.replaced:
-        say(f"{report.replaced} characters that {args.form} cannot hold were replaced by visible ones")
+        say(f"{report.replaced} characters that {form} cannot hold were replaced by visible ones")
     return 0
 
 

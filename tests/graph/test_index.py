@@ -1,5 +1,6 @@
 from dataclasses import replace
 from pathlib import Path
+from random import Random
 
 import numpy as np
 import pytest
@@ -92,6 +93,13 @@ def test_scores_that_are_not_finite_fall_back_to_the_retrievers_own_hits() -> No
     assert "no finite number" in index.walk(QUESTION).fallback
 
 
+def test_scores_for_what_is_open_that_are_not_finite_fall_back_too() -> None:
+    def broken(query: str, k: int, /) -> list[Hit]:
+        return [Hit(CHUNKS[0], 1.0 if query == QUESTION else float("inf"))]
+
+    assert ids(GraphIndex(graph_of(CHUNKS), CHUNKS, broken)(QUESTION, 5)) == ["film"]
+
+
 def test_phrases_alone_start_a_walk_where_the_retriever_finds_nothing() -> None:
     index = GraphIndex(graph_of(CHUNKS), CHUNKS, lambda query, k: [])
     assert set(ids(index("What is Fist Power?", 3))) == {"film", "city", "taken"}
@@ -107,8 +115,12 @@ def test_half_of_the_walk_starts_at_passages_and_half_at_phrases() -> None:
 
 
 def test_a_look_at_the_walk_shows_the_hits_of_a_call() -> None:
-    index = index_of(CHUNKS)
-    assert ids(list(index.walk(QUESTION, 3).hits)) == ids(index(QUESTION, 3))
+    random = Random(0)
+    names = [f"Ada Quill{number}" for number in range(300)]
+    chunks = [Chunk(name, f"{name} met {', '.join(random.sample(names, 8))}.", name) for name in names]
+    index = index_of(chunks)
+    for name in names[:20]:
+        assert list(index.walk(f"Who met {name}?", 10).hits) == index(f"Who met {name}?", 10)
 
 
 def test_passages_with_the_same_title_share_the_way_to_it() -> None:
