@@ -91,6 +91,12 @@ class Transition:
 
         return csr_array((self.chances, self.targets, self.starts), shape=(self.nodes, self.nodes)).T
 
+    @cached_property
+    def entering(self) -> tuple[NDArray[np.signedinteger], NDArray[np.signedinteger], NDArray[np.float64]]:
+        """The edges by the node they lead to: starts, sources and chances, in the shapes of those by their source."""
+        rows = self.arriving.tocsr()
+        return rows.indptr, rows.indices, rows.data
+
 
 def pulled(transition: Transition, pull: NDArray[np.float64]) -> Transition:
     """The transition matrix of a walk that is drawn to nodes in proportion to their pull.
