@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from array import array
 from bisect import bisect_left
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from itertools import compress
 from pathlib import Path
-from typing import TYPE_CHECKING, Generic, TypeAlias, TypeVar
+from typing import TYPE_CHECKING, Any, Generic, TypeAlias, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -102,10 +102,35 @@ class Rows(Generic[Item]):
 
 def rearranged(matrix: Counts, more: Counts, rows: NDArray[np.int64]) -> Counts:
     """The rows of those numbers, where the rows of `more` come behind those of the matrix, which may be narrower."""
-    from scipy.sparse import csr_array, vstack
+    from scipy.sparse import csr_array
 
-    widened = csr_array((matrix.data, matrix.indices, matrix.indptr), shape=(matrix.shape[0], more.shape[1]))
-    return csr_array(vstack([widened, more], format="csr")[rows])
+    starts, data, indices = joined(
+        (matrix.indptr, matrix.data, matrix.indices), (more.indptr, more.data, more.indices), rows
+    )
+    return csr_array((data, indices, starts), shape=(len(rows), more.shape[1]))
+
+
+def joined(own: Sequence[NDArray[Any]], more: Sequence[NDArray[Any]], rows: NDArray[np.int64]) -> list[NDArray[Any]]:
+    """Rows of those numbers, where the rows of `more` come behind the own ones; those that stay together are copied so.
+
+    Args:
+        own: where each row starts and the last one ends, and then arrays of what is in the rows.
+        more: the same of other rows.
+        rows: in the order in which they are wanted, each once.
+
+    Returns:
+        The same of the rows that are wanted.
+    """
+    count = len(own[0]) - 1
+    breaks = np.flatnonzero((np.diff(rows) != 1) | (rows[1:] == count)) + 1
+    parts = [[array[:0] for array in own]]
+    for run in np.split(rows, breaks):
+        if len(run):
+            source, first = (own, run[0]) if run[0] < count else (more, run[0] - count)
+            starts = source[0][first : first + len(run) + 1]
+            parts.append([np.diff(starts), *(array[starts[0] : starts[-1]] for array in source[1:])])
+    lengths, *arrays = (np.concatenate(pieces) for pieces in zip(*parts, strict=True))
+    return [np.concatenate([own[0][:1], np.cumsum(lengths, dtype=lengths.dtype)]), *arrays]
 
 
 def renumbered(matrix: Counts, places: NDArray[np.int32], width: int) -> Counts:

@@ -12,7 +12,7 @@ from zlib import crc32
 import numpy as np
 from numpy.typing import NDArray
 
-from ragloom.graph.counting import Rows
+from ragloom.graph.counting import Rows, joined
 
 _BLOCK = 1 << 18  # words looked at together: they fit into the processor's cache
 
@@ -46,36 +46,16 @@ class Words:
 
     def rearranged(self, more: Words, rows: NDArray[np.int64]) -> Self:
         """The texts of those numbers, where the texts of `more` come behind these."""
-        own = len(self.starts) - 1
-        breaks = np.flatnonzero((np.diff(rows) != 1) | (rows[1:] == own)) + 1
-        parts, lengths = [self.codes[:0]], [np.zeros(1, np.int64)]
-        for run in np.split(rows, breaks):  # texts that stay together are copied together
-            if len(run):
-                source, first = (self, run[0]) if run[0] < own else (more, run[0] - own)
-                starts = source.starts[first : first + len(run) + 1]
-                parts.append(source.codes[starts[0] : starts[-1]])
-                lengths.append(np.diff(starts))
-        return type(self)(np.concatenate(parts), np.cumsum(np.concatenate(lengths)))
+        starts, codes = joined((self.starts, self.codes), (more.starts, more.codes), rows)
+        return type(self)(codes, starts)
 
     def texts_with(self, names: Iterable[str]) -> NDArray[np.int64]:
         """Texts that hold one of the names, ascending. Where words share codes, others can be among them."""
         code = WordCodes()
         wanted = [list(accumulate(map(code.__getitem__, name.split()), _chained)) for name in names]
-        places = self._places([hashes[0] for hashes in wanted])
-        here = self.codes[places].astype(np.uint64)  # hashes of as many words from those places on
-        found, length = [places[:0]], 1
-        while len(places):
-            whole = [hashes[-1] for hashes in wanted if len(hashes) == length]
-            ended = np.flatnonzero(_may_be(here, whole))
-            begins = places[ended[np.isin(here[ended], np.array(whole, np.uint64))]]
-            texts = np.searchsorted(self.starts, begins, side="right") - 1
-            found.append(texts[begins + length <= self.starts[texts + 1]])
-            wanted = [hashes for hashes in wanted if len(hashes) > length]
-            begun = _may_be(here, [hashes[length - 1] for hashes in wanted]) & (places + length < len(self.codes))
-            places = places[begun]
-            here = _chained(here[begun], self.codes[places + length].astype(np.uint64))
-            length += 1
-        return np.unique(np.concatenate(found))
+        blocks = range(0, len(self.codes), _BLOCK)
+        found = [self._texts_where(start, start + _BLOCK, wanted) for start in blocks]
+        return np.unique(np.concatenate([np.empty(0, np.int64), *found]))
 
     def save(self, folder: Path) -> None:
         """Write the words to a folder."""
@@ -88,11 +68,30 @@ class Words:
         codes, starts = (np.load(folder / f"word-{part}.npy", allow_pickle=False) for part in ("codes", "starts"))
         return cls(codes, starts)
 
-    def _places(self, codes: list[int]) -> NDArray[np.int64]:
-        """Where words stand that may have one of the codes."""
-        blocks = range(0, len(self.codes), _BLOCK)
-        places = (np.flatnonzero(_may_be(self.codes[start : start + _BLOCK], codes)) + start for start in blocks)
-        return np.concatenate([np.empty(0, np.int64), *places])
+    def _texts_where(self, start: int, end: int, wanted: list[list[int]]) -> NDArray[np.int64]:
+        """Texts with a sequence of words that begins at one of those places.
+
+        Args:
+            start: the first place.
+            end: the one behind the last.
+            wanted: of each sequence the hashes of its first word, its first two words, and so on.
+        """
+        places = start + np.flatnonzero(_may_be(self.codes[start:end], [hashes[0] for hashes in wanted]))
+        here = self.codes[places].astype(np.uint64)  # hashes of as many words from those places on
+        found, length = [places[:0]], 1
+        while len(places):
+            whole = [hashes[-1] for hashes in wanted if len(hashes) == length]
+            ended = np.flatnonzero(_may_be(here, whole))
+            begins = places[ended[np.isin(here[ended], np.array(whole, np.uint64))]]
+            texts = np.searchsorted(self.starts, begins, side="right") - 1
+            found.append(texts[begins + length <= self.starts[texts + 1]])
+            wanted = [hashes for hashes in wanted if len(hashes) > length]
+            behind = np.minimum(places + length, len(self.codes) - 1)  # what goes on behind all texts is in none
+            here = _chained(here, self.codes[behind].astype(np.uint64))
+            begun = _may_be(here, [hashes[length] for hashes in wanted])
+            places, here = places[begun], here[begun]
+            length += 1
+        return np.concatenate(found)
 
 
 def _chained(hashes: Number, codes: Number) -> Number:
