@@ -55,7 +55,6 @@ from ragloom.types import Chunk, Retriever, content_id
 
 MEASURES = ("recall@2", "recall@5", "recall@10", "all-gold@5")
 RULES, SPACY, GPT, NOTHING = "rules", "spaCy", "GPT-3.5", "names only"
-NEARLY_NOTHING = 1e-6  # a damping with which the walk hardly leaves its seeds
 
 Make = Callable[[], Retriever]
 
@@ -174,13 +173,14 @@ class Corpus:
         of_what = {"phrases": content_id(*phrases), "model": self.embedder.model}
         return Synonyms.load(self.store.derived("synonyms", of_what, build))
 
-    def version_1(self, source: str, *, synonyms: bool = True, **options: Any) -> Make:
-        """HippoRAG, over dense search; `options` are its own."""
+    def version_1(self, source: str, *, edges: bool = True, synonyms: bool = True, **options: Any) -> Make:
+        """HippoRAG, over dense search; `options` are its own. Without edges no phrase leads to another."""
 
         def make() -> Retriever:
             made = self.facts(source)
-            near = made.synonyms if synonyms else None
-            return HippoRAG(made.graph, self.chunks, self.dense, self.embedder, made.phrases, synonyms=near, **options)
+            graph = made.graph if edges else replace(made.graph, relations=emptied(made.graph.relations))
+            near = made.synonyms if edges and synonyms else None
+            return HippoRAG(graph, self.chunks, self.dense, self.embedder, made.phrases, synonyms=near, **options)
 
         return make
 
@@ -252,9 +252,9 @@ class QuestionPhrasesIgnored(GraphIndex):
         self._linker = QuestionLinker([])
 
 
-def emptied(counts: csr_array[np.int32, tuple[int, int]]) -> csr_array[np.int32, tuple[int, int]]:
-    """Counts of the same shape, of nothing."""
-    empty = counts.copy()
+def emptied(matrix: csr_array[Any, tuple[int, int]]) -> csr_array[Any, tuple[int, int]]:
+    """A matrix of the same shape, of nothing."""
+    empty = matrix.copy()
     empty.data[:] = 0
     empty.eliminate_zeros()
     return empty
@@ -283,7 +283,7 @@ def variants(corpus: Corpus) -> dict[str, Make]:
     return {
         "as it is": ours(corpus),
         "no walk: the retriever alone": lambda: corpus.fused,
-        "one step of the walk (damping 0.000001)": ours(corpus, damping=NEARLY_NOTHING),
+        "one step of the walk: damping 0.001": ours(corpus, damping=0.001),
         "question's phrases not used": lambda: QuestionPhrasesIgnored(rules(), corpus.chunks, corpus.fused),
         "no links: names not looked for in texts": on(lambda: unlinked(rules())),
         "no names: passages are about nothing": on(lambda: unnamed(rules())),
@@ -303,17 +303,17 @@ def published(corpus: Corpus) -> dict[str, Make]:
     one, two = corpus.version_1, corpus.version_2
     return {
         "HippoRAG": one(GPT),
-        "query nodes only, no PageRank": one(GPT, damping=NEARLY_NOTHING),
+        "query nodes only, no PageRank": one(GPT, edges=False),
         "no node specificity": one(GPT, specificity=False),
         "no synonymy": one(GPT, synonyms=False),
         **{f"damping {damping}": one(GPT, damping=damping) for damping in (0.1, 0.3, 0.9)},
         "with its ensemble": one(GPT, ensemble_at=0.9),
-        "with its ensemble, always": one(GPT, ensemble_at=1.0),
+        "with its ensemble, always": one(GPT, ensemble_at=float("inf")),
         "HippoRAG 2": two(GPT),
         "2 facts": two(GPT, facts=2),
         "20 facts": two(GPT, facts=20),
         "passages are nodes, but start nothing": two(GPT, passage_weight=0.0),
-        "passages start half as much, passage weight 0.5": two(GPT, passage_weight=0.5),
+        "passages start with weight 0.5, not 0.05": two(GPT, passage_weight=0.5),
         "context edges of weight 1": two(GPT, context=1.0),
         "no synonymy edges": two(GPT, synonyms=False),
         "damping 0.8": two(GPT, damping=0.8),
