@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -48,38 +48,39 @@ def open_graph(store: Store, extractor: str = RULES, *, progress: bool = True) -
     """
     from ragloom.graph.building import VERSION, KnowledgeGraph
 
-    chunks = store.chunks()
-    made_from = "" if extractor == RULES else _require_read(store, extractor, chunks)
-
     def build(folder: Path) -> None:
-        _up_to_date(KnowledgeGraph.empty(extractor), chunks, store, progress=progress).save(folder)
+        _up_to_date(KnowledgeGraph.empty(extractor), store, progress=progress).save(folder)
 
     def update(folder: Path, last: Path) -> None:
-        _up_to_date(KnowledgeGraph.load(last), chunks, store, progress=progress).save(folder)
+        _up_to_date(KnowledgeGraph.load(last), store, progress=progress).save(folder)
 
     parameters = {"extractor": extractor, "version": VERSION}
+    made_from = "" if extractor == RULES else store.extraction_id(extractor)
     return KnowledgeGraph.load(store.derived("graph", parameters, build, update=update, made_from=made_from))
 
 
-def _require_read(store: Store, extractor: str, chunks: Sequence[Chunk]) -> str:
-    """The fingerprint of what the extractor found, in the chunks or others."""
+def _up_to_date(graph: KnowledgeGraph, store: Store, *, progress: bool) -> KnowledgeGraph:
+    chunks = store.chunks()
+    known = set(graph.chunk_ids) - graph.unread
+    waiting = [chunk.id for chunk in chunks if chunk.id not in known]
+    read = RuleExtractor() if graph.extractor == RULES else _read_before(store, graph.extractor, chunks, waiting)
+    with tqdm(total=len(waiting), desc="graph", unit="chunk", disable=None if progress else True) as bar:
+
+        def counted(chunk: Chunk) -> Extraction | None:
+            bar.update()
+            return read(chunk)
+
+        return graph.updated(chunks, counted)
+
+
+def _read_before(
+    store: Store, extractor: str, chunks: Sequence[Chunk], waiting: Sequence[str]
+) -> Callable[[Chunk], Extraction | None]:
+    """What the extractor found in chunks whose ids are waiting."""
     if chunks and store.extracted(extractor).isdisjoint(chunk.id for chunk in chunks):
         raise InputError(
             f"{store.folder} holds nothing that the extractor {extractor!r} found",
-            "run `ragloom graph build` with the same extractor and model first, or name what its --import printed",
+            "run `ragloom graph build` with it first",
         )
-    return store.extraction_id(extractor)
-
-
-def _up_to_date(graph: KnowledgeGraph, chunks: Sequence[Chunk], store: Store, *, progress: bool) -> KnowledgeGraph:
-    known = set(graph.chunk_ids) - graph.unread
-    waiting = [chunk.id for chunk in chunks if chunk.id not in known]
-    stored = {} if graph.extractor == RULES else stored_extractions(store, graph.extractor, waiting)
-    rules = RuleExtractor()
-    with tqdm(total=len(waiting), desc="graph", unit="chunk", disable=None if progress else True) as bar:
-
-        def read(chunk: Chunk) -> Extraction | None:
-            bar.update()
-            return rules(chunk) if graph.extractor == RULES else stored.get(chunk.id)
-
-        return graph.updated(chunks, read)
+    found = stored_extractions(store, extractor, waiting)
+    return lambda chunk: found.get(chunk.id)
