@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 from collections import Counter
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from itertools import chain, repeat
@@ -19,17 +19,17 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ragloom.errors import IndexMismatch
-from ragloom.graph.counting import Numbering, Rows, load_counts, rearranged, renumbered, save_counts, used_columns
-from ragloom.graph.extraction import Extraction, Triple, normalise
-from ragloom.graph.name_matching import NameMatcher
-from ragloom.graph.naming import is_name, names
-from ragloom.graph.words import WordCodes, Words
+from ragloom.graph.counting import Numbering, load_counts, rearranged, renumbered, save_counts, used_columns
+from ragloom.graph.extraction import Extraction, normalise
+from ragloom.graph.name_matching import NameMatcher, places_beginning
+from ragloom.graph.naming import is_link, names
+from ragloom.graph.shares import Fact, Shares
+from ragloom.graph.words import Words
 from ragloom.types import Chunk
 
 if TYPE_CHECKING:
     from ragloom.graph.counting import Counts
 
-Fact = tuple[str, str, str]  # normalised subject, relation and object
 Extract = Callable[[Chunk], Extraction | None]
 
 VERSION = 2  # of the files and of what is counted how, names and links included: another one makes saved graphs stale
@@ -71,7 +71,7 @@ class KnowledgeGraph:
     @classmethod
     def empty(cls, extractor: str) -> Self:
         """The graph of no chunks."""
-        none = _Reading([], [])
+        none = Shares([], [])
         return cls(
             extractor=extractor,
             chunk_ids=[],
@@ -104,15 +104,17 @@ class KnowledgeGraph:
         ids = [chunk.id for chunk in chunks]
         kept = self._kept_rows(ids)
         about = {row: names(chunks[row]) for row in np.flatnonzero(kept < 0).tolist()}
-        lexicon, again = self._changed_names(kept, about.values())
-        matcher = NameMatcher(filter(_is_link, lexicon))
-        reading = _Reading(self.phrases, self.facts)
-        for row in np.flatnonzero((kept < 0) | again).tolist():
+        fresh, still, again = self._changed_names(kept, about.values())
+        rows = np.flatnonzero((kept < 0) | again).tolist()
+        old = self._beginning_with(chunks[row].text for row in rows) if still.any() else ()
+        matcher = NameMatcher(filter(is_link, chain((self.phrases[place] for place in old if still[place]), fresh)))
+        shares = Shares(self.phrases, self.facts)
+        for row in rows:
             words = normalise(chunks[row].text).split()
-            reading.links.append(matcher(words))
+            shares.links.append(matcher(words))
             if row in about:
-                reading.append(ids[row], about[row], words, extract(chunks[row]))
-        return self._with(reading, ids, kept, again)
+                shares.append(ids[row], about[row], words, extract(chunks[row]))
+        return self._with(shares, ids, kept, again)
 
     @cached_property
     def mentions(self) -> Counts:
@@ -159,39 +161,52 @@ class KnowledgeGraph:
 
     def _kept_rows(self, ids: list[str]) -> NDArray[np.int64]:
         """The row of each chunk, -1 where it is to be read."""
-        if len(set(ids)) < len(ids):
-            raise ValueError(f"two chunks have the same id {Counter(ids).most_common(1)[0][0]!r}")
         rows = dict(zip(self.chunk_ids, range(len(self.chunk_ids)), strict=True))
         for id_ in self.unread:
             del rows[id_]
-        return np.fromiter(map(rows.get, ids, repeat(-1)), np.int64, len(ids))
+        kept = np.fromiter(map(rows.get, ids, repeat(-1)), np.int64, len(ids))
+        new = Counter(ids[row] for row in np.flatnonzero(kept < 0).tolist())
+        repeated = [self.chunk_ids[row] for row in np.flatnonzero(np.bincount(kept[kept >= 0]) > 1).tolist()]
+        repeated += [id_ for id_, count in new.items() if count > 1]
+        if repeated:
+            raise ValueError(f"two chunks have the same id {repeated[0]!r}")
+        return kept
 
     def _changed_names(
         self, kept: NDArray[np.int64], about: Iterable[tuple[str, ...]]
-    ) -> tuple[list[str], NDArray[np.bool_]]:
-        """All names of the new state, and for each chunk whether it is kept and may have to be linked anew."""
+    ) -> tuple[Iterable[str], NDArray[np.bool_], NDArray[np.bool_]]:
+        """What a change does to the names.
+
+        Returns:
+            Names of chunks that are read; (phrases,), whether a kept chunk is about the phrase; and (chunks,), whether
+            the chunk is kept but may have to be linked anew, since a name appeared or is gone.
+        """
         number, width = Numbering(self.phrases), len(self.phrases)
         fresh = {name: number[name] for name in chain.from_iterable(about)}
         before = used_columns(number.size, self.names)
-        after = used_columns(number.size, self.names[kept[kept >= 0]])
-        after[list(fresh.values())] = True
-        lexicon = [self.phrases[place] for place in np.flatnonzero(after[:width]).tolist()]
-        lexicon += [name for name, place in fresh.items() if place >= width]
-        appeared = [name for name, place in fresh.items() if not before[place] and _is_link(name)]
-        affected = self.links @ (before & ~after)[:width] > 0
-        affected[self.words.texts_with(appeared)] = True
-        return lexicon, (kept >= 0) & np.append(affected, False)[kept]
+        still = used_columns(number.size, self.names[kept[kept >= 0]])
+        appeared = [name for name, place in fresh.items() if not before[place]]
+        vanished = before & ~still
+        vanished[list(fresh.values())] = False
+        affected = self.links @ vanished[:width] > 0
+        affected[self.words.texts_with(filter(is_link, appeared))] = True
+        return fresh, still[:width], (kept >= 0) & np.append(affected, False)[kept]
 
-    def _with(self, reading: _Reading, ids: list[str], kept: NDArray[np.int64], again: NDArray[np.bool_]) -> Self:
+    def _beginning_with(self, texts: Iterable[str]) -> Iterator[int]:
+        """The places of phrases that begin with a word of the texts: a few, where the texts are few."""
+        met = {word for text in texts for word in normalise(text).split()}
+        return chain.from_iterable(places_beginning(word, self.phrases) for word in met)
+
+    def _with(self, new: Shares, ids: list[str], kept: NDArray[np.int64], again: NDArray[np.bool_]) -> Self:
         """The graph of kept rows and of those that were read; `again`: kept ones whose links were."""
-        phrases, facts = reading.phrases, reading.facts
-        ends = np.concatenate([self.fact_ends, reading.fact_ends()])
+        phrases, facts = new.phrases, new.facts
+        ends = np.concatenate([self.fact_ends, new.fact_ends()])
         rows = _with_read(kept, kept < 0, len(self.chunk_ids))
         link_rows = _with_read(kept, (kept < 0) | again, len(self.chunk_ids))
-        names = rearranged(self.names, reading.names.counts(phrases.size), rows)
-        entities = rearranged(self.entities, reading.entities.counts(phrases.size), rows)
-        links = rearranged(self.links, reading.links.counts(phrases.size), link_rows)
-        statements = rearranged(self.statements, reading.statements.counts(facts.size), rows)
+        names = rearranged(self.names, new.names.counts(phrases.size), rows)
+        entities = rearranged(self.entities, new.entities.counts(phrases.size), rows)
+        links = rearranged(self.links, new.links.counts(phrases.size), link_rows)
+        statements = rearranged(self.statements, new.statements.counts(facts.size), rows)
 
         stated = used_columns(facts.size, statements)
         used = used_columns(phrases.size, names, entities, links)
@@ -203,7 +218,7 @@ class KnowledgeGraph:
         return type(self)(
             extractor=self.extractor,
             chunk_ids=ids,
-            unread=frozenset(reading.unread),
+            unread=frozenset(new.unread),
             phrases=phrase_list,
             facts=fact_list,
             fact_ends=fact_ends,
@@ -211,38 +226,8 @@ class KnowledgeGraph:
             entities=renumbered(entities, phrase_places, len(phrase_list)),
             links=renumbered(links, phrase_places, len(phrase_list)),
             statements=renumbered(statements, fact_places, len(fact_list)),
-            words=self.words.rearranged(Words.of(reading.words), rows),
+            words=self.words.rearranged(Words.of(new.words), rows),
         )
-
-
-class _Reading:
-    """What is read of chunks, row by row, in numbers that go on behind those of a graph."""
-
-    def __init__(self, phrases: list[str], facts: list[Fact]) -> None:
-        self.phrases, self.facts = Numbering(phrases), Numbering(facts)
-        self.names, self.entities, self.links = Rows(self.phrases), Rows(self.phrases), Rows(self.phrases)
-        self.statements, self.words = Rows(self.facts), Rows(WordCodes())
-        self.unread: set[str] = set()
-
-    def append(self, id_: str, about: Iterable[str], words: Iterable[str], extraction: Extraction | None) -> None:
-        """Add a chunk, other than its links."""
-        if extraction is None:
-            self.unread.add(id_)
-            extraction = Extraction()
-        self.names.append(about)
-        self.words.append(words)
-        self.entities.append(name for entity in extraction.entities if is_name(name := normalise(entity)))
-        facts = map(_fact, extraction.triples)
-        self.statements.append((subject, relation, end) for subject, relation, end in facts if subject and end)
-
-    def fact_ends(self) -> NDArray[np.int32]:
-        """(new facts, 2), the numbers of their subjects and objects."""
-        ends = [(self.phrases[subject], self.phrases[object_]) for subject, _, object_ in self.facts.added]
-        return np.array(ends, np.int32).reshape(-1, 2)
-
-
-def _fact(triple: Triple) -> Fact:
-    return normalise(triple.subject), normalise(triple.relation), normalise(triple.object)
 
 
 def _with_read(kept: NDArray[np.int64], read: NDArray[np.bool_], old: int) -> NDArray[np.int64]:
@@ -250,12 +235,3 @@ def _with_read(kept: NDArray[np.int64], read: NDArray[np.bool_], old: int) -> ND
     rows = kept.copy()
     rows[read] = old + np.arange(np.count_nonzero(read))
     return rows
-
-
-def _is_link(name: str) -> bool:
-    """Whether a name counts wherever its words stand.
-
-    One of a single word is as often an ordinary word ("Adolescence"), and counts where it is found as an entity; but in
-    scripts without capitals nothing tells the two apart, and fewer entities are found.
-    """
-    return " " in name or not name.islower()

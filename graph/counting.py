@@ -58,9 +58,9 @@ class Numbering(dict[Item, int], Generic[Item]):
         added = [self.added[number] for number in numbers]
         known_before = np.array([bisect_left(known, item) for item in added], np.int32)
         places = np.full(self.size, -1, np.int32)
-        order = np.arange(len(known), dtype=np.int32)
-        places[:split][used[:split]] = order + np.searchsorted(known_before, order, side="right")
-        places[split:][numbers] = known_before + np.arange(len(added), dtype=np.int32)
+        added_before = np.bincount(known_before, minlength=len(known) + 1).cumsum()[:-1]
+        places[:split][used[:split]] = np.arange(len(known)) + added_before
+        places[split:][numbers] = known_before + np.arange(len(added))
         return _inserted(known, added, known_before.tolist()), places
 
 

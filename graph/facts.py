@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, Self
 import numpy as np
 from numpy.typing import NDArray
 
-from ragloom.graph.building import Fact, KnowledgeGraph
+from ragloom.graph.building import KnowledgeGraph
+from ragloom.graph.shares import Fact
 
 if TYPE_CHECKING:
     from scipy.sparse import csr_array

@@ -19,11 +19,11 @@ from numpy.typing import NDArray
 from ragloom.components.fusion import min_max
 from ragloom.components.vector_cache import unit_vectors
 from ragloom.errors import BadReply, IndexMismatch
-from ragloom.graph.building import Fact
 from ragloom.graph.extraction import normalise
 from ragloom.graph.facts import FactGraph
 from ragloom.graph.ranking import Transition, personalised_pagerank
 from ragloom.graph.rule_extraction import RuleExtractor
+from ragloom.graph.shares import Fact
 from ragloom.graph.synonyms import Synonyms
 from ragloom.run import span
 from ragloom.types import Chunk, Embedder, Hit, Retriever

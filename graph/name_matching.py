@@ -53,12 +53,17 @@ class NameMatcher:
 
     def _meet(self, first: str) -> dict[str, int]:
         """By second word, the lengths in words of the names that begin so, as bits; by "" that of the single word."""
-        begin = bisect_left(self._sorted, first)
-        end = bisect_left(self._sorted, f"{first}!", begin)  # "!" comes next to the space
         lengths: dict[str, int] = {}
-        for name in self._sorted[begin:end]:
+        for place in places_beginning(first, self._sorted):
+            name = self._sorted[place]
             second = name[len(first) + 1 :].partition(" ")[0]
             lengths[second] = lengths.get(second, 0) | 1 << name.count(" ") + 1
             self._met.add(name)
         self._lengths[first] = lengths  # when it is whole: other threads read it
         return lengths
+
+
+def places_beginning(word: str, phrases: Sequence[str]) -> range:
+    """Where the phrases stand that begin with the word, among normalised and sorted ones."""
+    begin = bisect_left(phrases, word)
+    return range(begin, bisect_left(phrases, f"{word}!", begin))  # "!" comes next to the space

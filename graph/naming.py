@@ -44,6 +44,15 @@ def is_name(phrase: str) -> bool:
     return len(phrase) > 2 and phrase not in COMMON_WORDS and not phrase.replace(" ", "").isdigit()
 
 
+def is_link(name: str) -> bool:
+    """Whether a name counts wherever its words stand.
+
+    One of a single word is as often an ordinary word ("Adolescence"), and counts where it is found as an entity; but in
+    scripts without capitals nothing tells the two apart, and fewer entities are found.
+    """
+    return " " in name or not name.islower()
+
+
 def names(chunk: Chunk) -> tuple[str, ...]:
     """The normalised names of what the chunk is about, each once.
 

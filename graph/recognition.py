@@ -13,8 +13,8 @@ from typing import Any, Literal
 from ragloom.components.prompting import Template, fence, read_sections
 from ragloom.components.structured import complete_json
 from ragloom.errors import BadReply
-from ragloom.graph.building import Fact
 from ragloom.graph.extraction import normalise
+from ragloom.graph.shares import Fact
 from ragloom.run import span
 from ragloom.types import LLM, Message, Options
 

@@ -10,11 +10,12 @@ from numpy.typing import NDArray
 from ragloom.components.llm import ScriptedLLM
 from ragloom.components.local_server import LocalLLM, local_llm
 from ragloom.errors import IndexMismatch
-from ragloom.graph.building import Fact, KnowledgeGraph
+from ragloom.graph.building import KnowledgeGraph
 from ragloom.graph.extraction import Extraction, Triple
 from ragloom.graph.facts import FactGraph
 from ragloom.graph.hipporag import HippoRAG, HippoRAG2, Linking
 from ragloom.graph.recognition import LLMFactFilter
+from ragloom.graph.shares import Fact
 from ragloom.graph.synonyms import Synonyms
 from ragloom.run import Run
 from ragloom.types import Chunk, Hit, Retriever
