@@ -31,27 +31,28 @@ def mention_matrix(graph: KnowledgeGraph) -> csr_array:
     return others
 
 
-def document_frequency(graph: KnowledgeGraph) -> NDArray[np.int64]:
-    """(phrases,), the number of passages that mention the phrase or are about it."""
-    both = mention_matrix(graph) + graph.names
-    return np.bincount(both.indices, minlength=len(graph.phrases))
-
-
-def edge_weights(graph: KnowledgeGraph, *, link: float, about: float) -> csr_array:
-    """(nodes, nodes), phrases before passages, row to column; edges join passages and phrases only.
+def edge_weights(graph: KnowledgeGraph, *, link: float, about: float) -> tuple[csr_array, NDArray[np.int64]]:
+    """The weights of a walk between passages and phrases, and in how many passages each phrase is.
 
     A passage leads to a phrase by the phrase's inverse document frequency, `link` times as strongly where the phrase
     names a passage, since such a mention is a link that nobody marked. A phrase leads to a passage about it with
     weight `about`, shared among those of the same name, and to one that mentions it by the square root of its rarity,
     so that phrases mentioned everywhere lead nowhere in particular.
+
+    Returns:
+        (nodes, nodes), phrases before passages, row to column; and (phrases,), the number of passages that mention the
+        phrase or are about it.
     """
     from scipy.sparse import block_array, csr_array
 
     mentions = mention_matrix(graph)
-    frequency = np.maximum(document_frequency(graph), 1)
-    idf = np.log1p(len(graph.chunk_ids) / frequency)
     named = np.bincount(graph.names.indices, minlength=len(graph.phrases))
+    # A passage's own names are not among its mentions, so that none is counted twice.
+    frequency = np.bincount(mentions.indices, minlength=len(graph.phrases)) + named
+    rarity = 1 / np.maximum(frequency, 1)
+    idf = np.log1p(len(graph.chunk_ids) * rarity)
     to_phrase = mentions * (idf * np.where(named > 0, link, 1.0))[None, :] + graph.names * (about * idf)[None, :]
     shared = about / np.sqrt(np.maximum(named, 1))
-    to_passage = mentions * (frequency**-0.5)[None, :] + graph.names * shared[None, :]
-    return csr_array(block_array([[None, csr_array(to_passage).T], [csr_array(to_phrase), None]], format="csr"))
+    to_passage = mentions * (rarity**0.5)[None, :] + graph.names * shared[None, :]
+    weights = block_array([[None, csr_array(to_passage).T], [csr_array(to_phrase), None]], format="csr")
+    return csr_array(weights), frequency

@@ -21,7 +21,7 @@ from ragloom.components.fusion import min_max
 from ragloom.components.tokenizing import Tokenizer, searchable
 from ragloom.errors import IndexMismatch
 from ragloom.graph.building import KnowledgeGraph
-from ragloom.graph.edges import document_frequency, edge_weights
+from ragloom.graph.edges import edge_weights
 from ragloom.graph.linking import QuestionLinker
 from ragloom.graph.local_push import local_push
 from ragloom.graph.ranking import Transition, personalised_pagerank, pulled
@@ -106,8 +106,9 @@ class GraphIndex:
             raise ValueError(f"depth must be at least 1, got {depth}")
         self.graph, self.chunks = graph, list(chunks)
         self._retriever, self._depth, self._damping = retriever, depth, damping
-        self._transition = Transition.from_weights(edge_weights(graph, link=link, about=about))
-        self._rarity = 1 / np.maximum(document_frequency(graph), 1)
+        weights, frequency = edge_weights(graph, link=link, about=about)
+        self._transition = Transition.from_weights(weights)
+        self._rarity = 1 / np.maximum(frequency, 1)
         self._linker = QuestionLinker(graph.phrases)
         self._column = {phrase: column for column, phrase in enumerate(graph.phrases)}
         self._place = {id_: place for place, id_ in enumerate(graph.chunk_ids)}

@@ -7,6 +7,13 @@ import re
 from ragloom.graph.extraction import normalise
 from ragloom.types import Chunk
 
+MONTHS_AND_DAYS = frozenset(
+    """
+    january february march april may june july august september october november december
+    monday tuesday wednesday thursday friday saturday sunday
+    """.split()  # noqa: SIM905 - a list takes a line a word
+)
+
 # Single words that open sentences or fill them; alone they name nothing.
 COMMON_WORDS = frozenset(
     """
@@ -18,10 +25,8 @@ COMMON_WORDS = frozenset(
     up upon us usually was we were what when where which while who whom whose why will with within without you your
 
     first second third fourth fifth
-    january february march april june july august september october november december
-    monday tuesday wednesday thursday friday saturday sunday
     """.split()  # noqa: SIM905 - a list takes a line a word
-)
+).union(MONTHS_AND_DAYS)
 
 # Nothing is given back of what no letter or digit opens (`*+`): a row of dots would take as long as a book.
 _OPENING = r"\W*+(?:(?:The|A|An)\s+)?(.{2,120}?)"

@@ -7,17 +7,11 @@ from dataclasses import dataclass
 from functools import cache
 
 from ragloom.graph.extraction import Extraction, normalise
-from ragloom.graph.naming import COMMON_WORDS, is_name
+from ragloom.graph.naming import COMMON_WORDS, MONTHS_AND_DAYS, is_name
 from ragloom.types import Chunk
 
 _JOINT = r"(?:of|the|de|la|von|van|der|du|da|di|del|le|for|in|on|at|&|y|al|el|bin|ibn)"
 _SENTENCE_START = re.compile(r"(?:^|[.!?][\"')\]]*\s+|\n\s*)[\"'(\u201c]*$")
-_MONTHS_AND_DAYS = frozenset(
-    """
-    january february march april may june july august september october november december
-    monday tuesday wednesday thursday friday saturday sunday
-    """.split()  # noqa: SIM905 - a list takes a line a word
-)
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,7 +41,7 @@ class RuleExtractor:
             kept = _without_common_ends(words)
             entity = re.sub(r"['\u2019]s$", "", " ".join(kept))
             name = normalise(entity)
-            if not is_name(name) or all(word in _MONTHS_AND_DAYS or word[0].isdigit() for word in name.split()):
+            if not is_name(name) or all(word in MONTHS_AND_DAYS or word[0].isdigit() for word in name.split()):
                 continue
             opens = len(kept) == 1 == len(words) and _opens_sentence(chunk.text, run.start())
             found.append((entity, name, opens))
@@ -68,7 +62,7 @@ def _without_common_ends(words: list[str]) -> list[str]:
     first, last = 0, len(words)
     while first < last and (normalise(words[first]) in COMMON_WORDS or (first and words[first].isdigit())):
         first += 1  # a number too, behind a word that was cut: "In 1944 Phoebe Taylor"
-    while last > first and normalise(words[last - 1]) in _MONTHS_AND_DAYS:
+    while last > first and normalise(words[last - 1]) in MONTHS_AND_DAYS:
         last -= 1
     return words[first:last]
 

@@ -12,7 +12,6 @@ from pathlib import Path
 import pytest
 from scripted_endpoint import ScriptedEndpoint
 
-from ragloom.__main__ import main
 from ragloom.store import Store
 
 Ragloom = Callable[..., tuple[int, str, str]]
@@ -23,18 +22,6 @@ def endpoint(monkeypatch: pytest.MonkeyPatch) -> Iterator[ScriptedEndpoint]:
     monkeypatch.setenv("OPENAI_API_KEY", "right")
     with ScriptedEndpoint(answer=lambda prompt: "Ada Quill [1]", key="right", strict_models=True) as endpoint:
         yield endpoint
-
-
-@pytest.fixture
-def ragloom(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Ragloom:
-    monkeypatch.chdir(tmp_path)
-
-    def run(*arguments: object) -> tuple[int, str, str]:
-        code = main([str(argument) for argument in arguments])
-        captured = capsys.readouterr()
-        return code, captured.out, captured.err
-
-    return run
 
 
 @pytest.fixture

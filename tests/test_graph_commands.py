@@ -20,17 +20,9 @@ NOTES = {
 }
 
 
-@pytest.fixture
-def ragloom(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Ragloom:
-    monkeypatch.chdir(tmp_path)
+@pytest.fixture(autouse=True)
+def walks_from_keywords(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("RAGLOOM_WALK_FROM", "bm25")
-
-    def run(*arguments: object) -> tuple[int, str, str]:
-        code = main([str(argument) for argument in arguments])
-        captured = capsys.readouterr()
-        return code, captured.out, captured.err
-
-    return run
 
 
 @pytest.fixture

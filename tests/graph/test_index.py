@@ -158,9 +158,11 @@ def test_edges_are_finite_and_join_passages_with_phrases_only(words: list[str], 
     texts = [" ".join(words[start::size]) for start in range(size)]
     chunks = [Chunk(str(place), text, text.split(" ")[0]) for place, text in enumerate(texts)]
     graph = graph_of(chunks)
-    weights = edge_weights(graph, link=10, about=4).tocoo()
+    matrix, frequency = edge_weights(graph, link=10, about=4)
+    weights = matrix.tocoo()
     assert np.isfinite(weights.data).all()
     assert (weights.data > 0).all()
+    assert frequency.tolist() == ((graph.mentions + graph.names) > 0).sum(axis=0).tolist()
     assert ((weights.coords[0] < len(graph.phrases)) != (weights.coords[1] < len(graph.phrases))).all()
 
 

@@ -22,6 +22,8 @@ from pathlib import Path
 from types import FrameType
 from typing import Any
 
+from forking import fork
+
 from ragloom.components.bm25 import BM25
 from ragloom.graph.index import GraphIndex
 from ragloom.pipelines.graph_indexing import open_graph
@@ -92,22 +94,14 @@ class CallCounter:
             self.calls += 1
 
 
-def fork(work: Callable[[], object]) -> int:
-    """Do the work in a fork, and give its exit code, or the signal that ended it as a negative number."""
-    pid = os.fork()
-    if pid == 0:
-        code = 1
-        try:
-            work()
-            code = 0
-        finally:
-            os._exit(code)
-    return os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
+def ended(work: Callable[[], object]) -> int:
+    """The exit code of the work in a fork, or the signal that ended it as a negative number."""
+    return os.waitstatus_to_exitcode(os.waitpid(fork(work), 0)[1])
 
 
 def told(work: Callable[[], object], file: Path) -> Any:
     """What the work returns in a fork."""
-    if fork(lambda: file.write_text(json.dumps(work()), encoding="utf-8")) != 0:
+    if ended(lambda: file.write_text(json.dumps(work()), encoding="utf-8")) != 0:
         raise SystemExit("work that nobody killed failed")
     return json.loads(file.read_text(encoding="utf-8"))
 
@@ -133,7 +127,7 @@ def trials(folder: Path, start: Path, kills: int, points: random.Random) -> dict
     seen = {"calls": calls, "killed": 0, "as before": 0, "as after": 0}
     for trial in range(kills):
         workspace, point = shutil.copytree(start, folder / f"{start.name}-{trial}"), points.randrange(calls)
-        seen["killed"] += fork(partial(killed, workspace, point)) == -signal.SIGKILL
+        seen["killed"] += ended(partial(killed, workspace, point)) == -signal.SIGKILL
         left = told(partial(answers, workspace), report)
         if left not in (before, after):
             raise SystemExit(f"trial {trial} from {start.name}: what is left is neither the old state nor the new")

@@ -20,6 +20,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import bm25s  # noqa: F401 - loaded here, so that no fork has to
+from forking import fork
 from hash_embedder import HashEmbedder
 
 from ragloom.components import dense  # noqa: F401 - likewise
@@ -77,19 +78,6 @@ def state(workspace: Path) -> dict[str, object]:
             ],
             "problems": store.check(),
         }
-
-
-def fork(work: Callable[[], object]) -> int:
-    """Do the work in a fork and give its pid."""
-    pid = os.fork()
-    if pid == 0:
-        code = 1
-        try:
-            work()
-            code = 0
-        finally:
-            os._exit(code)
-    return pid
 
 
 def finish(work: Callable[[], object]) -> None:

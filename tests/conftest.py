@@ -1,0 +1,23 @@
+"""What the tests of several folders share."""
+
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from ragloom.__main__ import main
+
+
+@pytest.fixture
+def ragloom(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> Callable[..., tuple[int, str, str]]:
+    """The command line, run in an empty folder: exit code, and what was written to stdout and stderr."""
+    monkeypatch.chdir(tmp_path)
+
+    def run(*arguments: object) -> tuple[int, str, str]:
+        code = main([str(argument) for argument in arguments])
+        captured = capsys.readouterr()
+        return code, captured.out, captured.err
+
+    return run
