@@ -1,7 +1,6 @@
-"""What a note is made of: claims, each with the words of the passage that supports it (section 8.1 of our notes' design).
+"""What a note is made of: claims, each with the words of the passage that supports it.
 
-Shared by the loop (`components/notes.py`) and by what writes notes: a model (`note_taking.py`) or rules
-(`extractive_notes.py`).
+Shared by the loop (`notes.py`) and by what writes notes: a model (`note_taking.py`) or rules (`extractive_notes.py`).
 """
 
 from __future__ import annotations
