@@ -113,6 +113,24 @@ class Run:
         with self._lock:
             return RunRecord(self._spent, self.seconds, tuple(self._spans))
 
+    def include(self, record: RunRecord) -> None:
+        """Take in the spans of a run that just ended inside this one, under the current span; its usage counts already.
+
+        >>> with Run() as run, span("answer"):
+        ...     with Run() as inner, span("read"):
+        ...         pass
+        ...     run.include(inner.record())
+        >>> [(step.name, step.parent) for step in run.record().spans]
+        [('answer', -1), ('read', 0)]
+        """
+        with self._lock:
+            began = time.monotonic() - self._started - record.seconds
+            place, around = len(self._spans), _current_span.get()
+            self._spans += [
+                replace(step, start=step.start + began, parent=around if step.parent < 0 else step.parent + place)
+                for step in record.spans
+            ]
+
     def reserve(self, *, tokens: int, cost: float | None) -> Reservation:
         """Set aside what one call may take at most, before it is made.
 

@@ -1,14 +1,17 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
+from math import nan
 from typing import Unpack
 
 import pytest
 
+from ragloom.components.gate_rules import Fixed, Threshold
+from ragloom.components.gating import Decision, Mode, SignalGate
 from ragloom.components.reading import PromptReader
-from ragloom.errors import BudgetExceeded, InputError
-from ragloom.pipelines.question_answering import NOTHING_FOUND, ClosedBook, RetrieveThenRead
+from ragloom.errors import BudgetExceeded, ConfigError, InputError
+from ragloom.pipelines.question_answering import NOTHING_FOUND, Adaptive, ClosedBook, RetrieveThenRead
 from ragloom.run import Budget, Run, reserve
-from ragloom.types import Answer, Chunk, Hit, Message, Options, Reply, Usage
+from ragloom.types import Answer, Chunk, Hit, Message, Options, Pipeline, Reply, Usage
 
 CHUNKS = [Chunk(str(number), f"Passage of {number}.") for number in range(9)]
 
@@ -102,3 +105,79 @@ def test_an_empty_question_is_refused(pipeline: ClosedBook | RetrieveThenRead):
 def test_k_must_be_positive():
     with pytest.raises(ValueError, match="k must be at least 1, got 0"):
         RetrieveThenRead(first, PromptReader(one), k=0)
+
+
+def known(messages: Sequence[Message], /, **options: Unpack[Options]) -> Reply:
+    return Reply("by heart")
+
+
+MODES: dict[Mode, Pipeline] = {
+    "none": ClosedBook(PromptReader(known)),
+    "single": RetrieveThenRead(first, PromptReader(one), k=2),
+}
+
+
+def asked(feature: float) -> Adaptive:
+    def gate(question: str, /) -> Decision:
+        return Threshold("doubt", 0.5)(question, {"doubt": feature})
+
+    return Adaptive(gate, MODES)
+
+
+@pytest.mark.parametrize(("doubt", "text", "passages"), [(0.4, "by heart", ""), (0.6, "one", "01"), (nan, "one", "01")])
+def test_a_question_is_answered_as_the_gate_decides(doubt: float, text: str, passages: str):
+    answer = asked(doubt)("Which?")
+    assert (answer.text, ids(answer)) == (text, passages)
+
+
+def test_the_decision_stands_in_the_trace_before_the_steps_of_the_answer():
+    def gate(question: str, /) -> Decision:
+        return Decision("single", 0.75, "unsure", {"doubt": 0.75, "popularity_log": nan}, {"none": 0.1, "single": 0.2})
+
+    spans = Adaptive(gate, MODES)("Which?").run.spans
+    assert [(step.name, step.parent) for step in spans] == [
+        ("gate", -1),
+        ("answer", -1),
+        ("retrieve", 1),
+        ("read", 1),
+    ]
+    assert spans[0].attributes == {
+        "mode": "single",
+        "score": 0.75,
+        "reason": "unsure",
+        "features": {"doubt": 0.75, "popularity_log": None},
+        "utilities": {"none": 0.1, "single": 0.2},
+    }
+
+
+def test_what_the_answer_took_counts_once():
+    with Run() as run:
+        answer = asked(1.0)("Which?")
+    assert answer.run.usage == run.record().usage
+    assert answer.run.usage.calls == 1
+
+
+def test_an_answer_that_the_gate_made_is_not_made_again():
+    draft = Answer("a draft")
+
+    def gate(question: str, /) -> Decision:
+        return Decision("none", answers={"none": draft})
+
+    answer = Adaptive(gate, {"none": ClosedBook(PromptReader(one))})("Which?")
+    assert answer.text == "a draft"
+    assert answer.run.usage.calls == 0
+    assert answer.run.spans[-1].attributes == {"mode": "none", "made_by_gate": True}
+
+
+def test_retrieval_that_finds_nothing_is_answered_without_passages_and_marked():
+    modes: dict[Mode, Pipeline] = MODES | {"single": RetrieveThenRead(nothing, PromptReader(one))}
+    answer = Adaptive(SignalGate((), Fixed("single")), modes)("Which?")
+    assert answer.text == "by heart"
+    assert answer.run.spans[-2].attributes == {"mode": "none", "retrieval_empty": True}
+
+
+def test_a_mode_without_a_pipeline_is_named():
+    with pytest.raises(ConfigError, match="decided on 'iterative', and there is no pipeline for it"):
+        Adaptive(SignalGate((), Fixed("iterative")), MODES)("Which?")
+    with pytest.raises(ConfigError, match="no pipeline for 'none'"):
+        Adaptive(SignalGate((), Fixed("single")), {"single": MODES["single"]})
