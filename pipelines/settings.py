@@ -27,13 +27,45 @@ class Settings(BaseModel):
 
     workspace: Path = Field(default=Path("workspace"), description="folder of the index, the caches and the answers")
     chunk_tokens: int = Field(default=512, ge=64, description="longer documents are split, in tokens")
-    pipeline: Literal["closed-book", "single", "hybrid", "graph", "ircot"] = Field(
+    pipeline: Literal["closed-book", "single", "hybrid", "graph", "ircot", "notes", "adaptive"] = Field(
         default="hybrid",
         description="how questions are answered: from what the model knows, from what one retriever finds, from BM25 "
-        "and embeddings, from a walk over the knowledge graph, or from retrieval and thought in turns",
+        "and embeddings, from a walk over the knowledge graph, from retrieval and thought in turns, from a note that "
+        "is collected until it stops growing, or as a gate decides",
     )
     retriever: Literal["bm25", "dense", "fused", "graph"] = Field(
-        default="bm25", description="what the single and the ircot pipeline retrieve with"
+        default="bm25", description="what the single, ircot, notes and adaptive pipelines retrieve with"
+    )
+    note_taker: Literal["llm", "rules"] = Field(
+        default="llm", description="what writes the notes: the model, or rules that quote passages and call no model"
+    )
+    gate: str = Field(
+        default="ask",
+        description="what the adaptive pipeline decides by: never, always, random, ask, self-assessment, confidence, "
+        "draft, samples, prompts, popularity, retrieval, or the file of a calibrated gate (several, separated by "
+        "commas: the first that works with the model)",
+    )
+    gate_bound: float | None = Field(
+        default=None,
+        description="a gate that is named rather than calibrated retrieves beyond it; for random, the share of "
+        "questions it retrieves for (default: see docs/gating.md)",
+    )
+    when_needed: Literal["single", "iterative"] = Field(
+        default="single", description="what a gate that only knows whether to retrieve leads to"
+    )
+    iterative: Literal["notes", "ircot"] = Field(default="notes", description="how a gate's iterative mode retrieves")
+    retrieval_rate: float | None = Field(
+        default=None,
+        ge=0,
+        le=1,
+        description="retrieve for exactly this share of a batch: for the questions that the gate finds to need it most",
+    )
+    popularity: Path | None = Field(
+        default=None, description="table of names and page views for the popularity gate; by default the corpus's own"
+    )
+    outcomes: Path | None = Field(default=None, description="outcomes of past questions, for gates that look at them")
+    allow_mismatch: bool = Field(
+        default=False, description="use a gate that was calibrated with another model or prompt, with a warning"
     )
     extractor: str = Field(
         default="rules",
@@ -44,7 +76,10 @@ class Settings(BaseModel):
         default="fused", description="what finds the passages that a walk over the graph starts from"
     )
     steps: int | None = Field(
-        default=None, ge=1, description="retrievals of the ircot pipeline, a thought between each two; by default 2"
+        default=None,
+        ge=1,
+        description="retrievals of the ircot pipeline, a thought between each two; rounds of the notes pipeline after "
+        "its first retrieval; by default 2 and 3",
     )
     k: int = Field(default=5, ge=1, description="passages given to the reader")
     mode: Literal["short", "long", "yes-no"] = Field(default="short", description="kind of answer")

@@ -16,11 +16,15 @@ _SETTINGS_OF = {  # which settings a command takes, by the heading of its --help
     "walk": ("walk_from",),
     "graph": ("extractor",),
     "pipeline": ("pipeline", "k", "mode", "prompt", "context_tokens"),
+    "notes": ("note_taker",),
+    "gate": ("gate", "gate_bound", "when_needed", "iterative", "popularity", "outcomes", "allow_mismatch"),
     "model": ("model", "base_url", "api", "api_key_env", "max_tokens", "seed", "deadline_s"),
     "embedder": ("embedder", "embedding_base_url"),
-    "batch": ("workers",),
+    "batch": ("workers", "retrieval_rate"),
     "budget": ("max_total_tokens", "max_calls", "max_cost", "max_seconds"),
 }
+
+_ANSWERING = ("pipeline", "retrieval", "walk", "graph", "notes", "gate", "model", "embedder")
 
 
 def command_line() -> argparse.ArgumentParser:
@@ -90,14 +94,21 @@ def _add_settings(parser: argparse.ArgumentParser, *groups: str) -> None:
         section = parser.add_argument_group(group)
         for name in _SETTINGS_OF[group]:
             field = Settings.model_fields[name]
+            if field.annotation is bool:
+                section.add_argument(_flag(name), action="store_true", default=None, help=field.description)
+                continue
             default = "" if field.default is None else f" (default: {field.default})"
             options = getattr(field.annotation, "__args__", ())
             choices = [option for option in options if isinstance(option, str)]
             section.add_argument(
-                f"--{name.replace('_', '-')}",
+                _flag(name),
                 metavar="|".join(choices) if choices else name.rsplit("_")[-1].upper(),
                 help=f"{field.description}{default}",
             )
+
+
+def _flag(name: str) -> str:
+    return f"--{name.replace('_', '-')}"
 
 
 def _add_index(commands: _Commands) -> None:
@@ -124,7 +135,7 @@ def _add_ask(commands: _Commands) -> None:
     )
     parser.add_argument("question")
     parser.add_argument("--trace", action="store_true", help="show each step with its time and numbers")
-    _add_settings(parser, "where", "pipeline", "retrieval", "walk", "graph", "model", "embedder", "budget")
+    _add_settings(parser, "where", *_ANSWERING, "budget")
 
 
 def _add_batch(commands: _Commands) -> None:
@@ -143,7 +154,7 @@ def _add_batch(commands: _Commands) -> None:
         "--sample", type=_positive, default=10, metavar="N", help="questions in the sample (default: 10)"
     )
     parser.add_argument("--retry-failed", action="store_true", help="try failed questions again")
-    _add_settings(parser, "where", "pipeline", "retrieval", "walk", "graph", "model", "embedder", "batch", "budget")
+    _add_settings(parser, "where", *_ANSWERING, "batch", "budget")
 
 
 def _add_eval(commands: _Commands) -> None:
@@ -168,7 +179,7 @@ def _add_eval(commands: _Commands) -> None:
     parser.add_argument(
         "--at", type=_positive, nargs="+", default=(2, 5, 10), metavar="K", help="cut-offs (default: 2 5 10)"
     )
-    _add_settings(parser, "where", "retrieval", "walk", "graph", "embedder", "model", "budget")
+    _add_settings(parser, "where", "retrieval", "walk", "graph", "notes", "embedder", "model", "budget")
 
 
 def _add_graph(commands: _Commands) -> None:
