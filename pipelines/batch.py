@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import json
 import random
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from threading import Lock
@@ -19,7 +19,8 @@ import numpy as np
 from tqdm import tqdm
 
 from ragloom.codec import to_json
-from ragloom.components.datasets import Question, read_questions
+from ragloom.components.datasets import Question, question_from_json, read_questions
+from ragloom.components.gating import SignalMissing
 from ragloom.errors import BadReply, BudgetExceeded, InputError, LLMError, RagloomError
 from ragloom.pipelines.export import check_export, export_run
 from ragloom.pipelines.settings import Settings
@@ -73,17 +74,32 @@ def begin_batch(settings: Settings, questions: Sequence[Question], store: Store)
     Raises:
         InputError: no questions.
     """
-    if not questions:
-        raise InputError("there are no questions to answer", "name a file that holds some")
-    config = settings.model_dump(mode="json", exclude=_CARRYING_OUT, exclude_none=True)
-    config["llm"] = open_llm(settings).identity
+    config = answering(settings)
     if settings.pipeline != "closed-book":
         config["corpus"] = store.corpus_id()
+    return begin(questions, store, kind="batch", config=config)
+
+
+def answering(settings: Settings) -> dict[str, Any]:
+    """What the answers depend on besides the corpus, as JSON."""
+    config = settings.model_dump(mode="json", exclude=_CARRYING_OUT, exclude_none=True)
+    config["llm"] = open_llm(settings).identity
     if settings.prompt is not None:
         config["prompt"] = content_id(settings.prompt.read_text(encoding="utf-8"))
+    return config
+
+
+def begin(questions: Sequence[Question], store: Store, *, kind: str, config: Mapping[str, Any]) -> str:
+    """Enter the questions as a run of that kind and give its id; the same configuration and questions give the same.
+
+    Raises:
+        InputError: no questions, or two with the same id.
+    """
+    if not questions:
+        raise InputError("there are no questions to answer", "name a file that holds some")
     items = [(question.id, to_json(question)) for question in questions]
     run_id = content_id(json.dumps([config, items], sort_keys=True))[:12]
-    store.begin_run(run_id, kind="batch", config=config, items=items)
+    store.begin_run(run_id, kind=kind, config=config, items=items)
     return run_id
 
 
@@ -98,14 +114,38 @@ def answer_batch(
     progress: bool = True,
     stop: Callable[[], bool] = lambda: False,
 ) -> BatchReport:
-    """Answer the run's pending questions.
+    """Answer the run's pending questions: `work_through` with a pipeline."""
+    return work_through(
+        run_id,
+        lambda question: pipeline(question.text),
+        store,
+        workers=workers,
+        budget=budget,
+        only=only,
+        progress=progress,
+        stop=stop,
+    )
+
+
+def work_through(
+    run_id: str,
+    work: Callable[[Question], object],
+    store: Store,
+    *,
+    workers: int = 8,
+    budget: Budget | None = None,
+    only: Collection[str] | None = None,
+    progress: bool = True,
+    stop: Callable[[], bool] = lambda: False,
+) -> BatchReport:
+    """Do the work for the run's pending questions, and commit what comes out of each.
 
     A question that cannot be answered becomes a failed row with the reason, and the others go on. Where the model
     itself fails (5 questions in a row, or every one), the run stops and those questions stay pending.
 
     Args:
-        run_id: from `begin_batch`.
-        pipeline: answers a question; called from `workers` threads.
+        run_id: from `begin`.
+        work: gives what becomes an object with `to_json`; called from `workers` threads.
         store: opened for writing.
         workers: questions under way at a time.
         budget: for the whole run, earlier calls included; its seconds are those of this call.
@@ -115,34 +155,35 @@ def answer_batch(
 
     Raises:
         LLMError: the model failed on every question; nothing was answered.
+        SignalMissing: a signal cannot be measured with this model, whatever the question.
     """
     pending = [item for item in store.items(run_id, status={"pending"}) if only is None or item.question_id in only]
-    work = _Work(pipeline, store, run_id)
+    workload = _Work(work, store, run_id)
     earlier = spent(store, run_id)
     with Run(budget, id=run_id, spent=earlier), Run() as run, _bar(len(pending), progress) as bar:
-        taken = (item for item in pending if not (work.stopped or _asked_to_stop(stop, work)))
-        for _ in map_threads(work.answer, taken, workers=workers):
+        taken = (item for item in pending if not (workload.stopped or _asked_to_stop(stop, workload)))
+        for _ in map_threads(workload.answer, taken, workers=workers):
             bar.update()
             _show_cost(bar, run.spent, len(pending))
-    work.settle()
+    workload.settle()
     counts = store.run(run_id).counts
     return BatchReport(
         run_id,
-        work.answered,
+        workload.answered,
         counts.get("done", 0),
         counts.get("failed", 0),
         counts.get("pending", 0),
         run.spent,
         run.seconds,
-        work.stopped,
+        workload.stopped,
     )
 
 
 @dataclass
 class _Work:
-    """One call of `answer_batch`: answers items, and tells a failing model from a failing question."""
+    """One call of `work_through`: answers items, and tells a failing model from a failing question."""
 
-    pipeline: Pipeline
+    work: Callable[[Question], object]
     store: Store
     run_id: str
     answered: int = 0
@@ -152,7 +193,9 @@ class _Work:
 
     def answer(self, item: Item) -> None:
         try:
-            answer = self.pipeline(str(item.question["text"]))
+            result = to_json(self.work(question_from_json(item.question)))
+        except SignalMissing:  # no question would fare better
+            raise
         except BudgetExceeded as error:
             self.stopped = str(error)
         except LLMError as error:
@@ -160,7 +203,7 @@ class _Work:
         except Exception as error:  # noqa: BLE001 - one question, whatever is wrong with it, must not end the others
             self._fail(item, error)
         else:
-            self.store.commit_item(self.run_id, item.question_id, status="done", result=to_json(answer))
+            self.store.commit_item(self.run_id, item.question_id, status="done", result=result)
             self._count_answer()
 
     def _count_answer(self) -> None:
