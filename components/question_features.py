@@ -31,7 +31,7 @@ _YES_NO = re.compile(
     r"(?:is|are|was|were|am|do|does|did|has|have|had|can|could|will|would|shall|should|may|might|must)\b", re.IGNORECASE
 )
 
-_COMPARED = "old|young|new|larg|small|bigg|long|short|tall|high|low|earli|lat|near|far(?:th)?|fast|slow|great|deep|wid|rich|strong"
+_COMPARED = "old|young|new|larg|small|bigg|long|short|tall|high|low|earli|lat|near|far|fast|great|deep|wid|strong"
 _COUNTS = {  # how often it stands in the question
     "question_words": r"\w+",
     "question_numbers": r"\b\d+(?:[.,]\d+)*",
