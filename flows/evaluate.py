@@ -42,7 +42,7 @@ def measure_retrieval(questions: list[str], settings: Settings) -> Table:
 def measure_answers(runs: list[str] | None, settings: Settings) -> Table:
     """Quality and cost of runs."""
     with Store.open(settings.workspace, write=False) as store:
-        chosen = runs or [run.id for run in store.runs()]
+        chosen = runs or [run.id for run in store.runs() if run.kind == "batch"]
         if not chosen:
             raise InputError(f"there are no runs in {settings.workspace}", "run `ragloom batch` first")
         return answers_table(store, chosen)

@@ -128,7 +128,13 @@ def answers_table(store: Store, run_ids: Sequence[str]) -> Table:
 
 
 def evaluate_run(store: Store, run_id: str) -> AnswerEvaluation:
-    """Judge a run's finished questions by their gold answers."""
+    """Judge a run's finished questions by their gold answers.
+
+    Raises:
+        InputError: the run holds no answers, but outcomes.
+    """
+    if (kind := store.run(run_id).kind) != "batch":
+        raise InputError(f"run {run_id!r} holds no answers, but {kind}", "name a run of `ragloom batch`")
     items: list[tuple[Question, Answer | None]] = [
         (
             question_from_json(item.question),

@@ -2,11 +2,13 @@ from pathlib import Path
 
 import pytest
 
+from ragloom.components.datasets import read_questions
 from ragloom.components.splitting import WholePassages
 from ragloom.errors import InputError
 from ragloom.flows.evaluate import evaluate
 from ragloom.pipelines.batch import answer_file
 from ragloom.pipelines.indexing import index_corpus
+from ragloom.pipelines.outcome_collection import begin_outcomes
 from ragloom.pipelines.settings import Settings
 from ragloom.store import Store
 
@@ -24,6 +26,8 @@ def test_retrievers_are_compared_on_labelled_questions(settings: Settings, corpu
 def test_without_questions_all_runs_of_the_workspace_are_compared(settings: Settings, questions: Path):
     answer_file(settings, questions, progress=False)
     answer_file(settings.model_copy(update={"mode": "long"}), questions, progress=False)
+    with Store.open(settings.workspace) as store:  # a run of another kind is none of answers
+        begin_outcomes(settings, read_questions(questions), store, signals=[], modes=["none"])
     table = evaluate(settings)
     assert len(table["rows"]) == 2
     (only,) = evaluate(settings, runs=[table["rows"][1][0]])["rows"]

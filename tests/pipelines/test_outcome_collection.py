@@ -17,6 +17,7 @@ from ragloom.errors import BadReply, ConfigError, EndpointUnreachable, InputErro
 from ragloom.pipelines.batch import BatchReport, answer_batch, begin_batch
 from ragloom.pipelines.outcome_collection import begin_outcomes, collect, outcomes_of
 from ragloom.pipelines.outcomes import Outcome, read_outcomes, write_outcomes
+from ragloom.pipelines.report import answers_table
 from ragloom.run import Budget
 from ragloom.store import Store
 from ragloom.types import Answer, Message, Usage
@@ -258,6 +259,12 @@ def test_a_batch_holds_no_outcomes(store: Store):
     answer_batch(run_id, lambda question: Answer("Paris"), store, progress=False)
     with pytest.raises(InputError, match="holds no outcomes, it is a batch"):
         outcomes_of(store, run_id)
+
+
+def test_outcomes_are_no_answers_to_report_on(store: Store):
+    run_id, _ = go(store, ScriptedLLM(reply))
+    with pytest.raises(InputError, match="holds no answers, but outcomes"):
+        answers_table(store, [run_id])
 
 
 def test_rows_come_back_from_their_file_as_they_were(store: Store, tmp_path: Path):
