@@ -5,15 +5,13 @@ Every value is kept per question, so that two systems are compared question by q
 
 from __future__ import annotations
 
-import re
-import string
-from collections import Counter
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
 
+from ragloom.components.answer_words import normalise, word_f1
 from ragloom.components.datasets import Question, gold_chunks
 from ragloom.types import Answer, Chunk, Hit, Retriever, Usage
 
@@ -21,18 +19,6 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 # ---- Answers
-
-_ARTICLES = re.compile(r"\b(a|an|the)\b")
-_PUNCTUATION = str.maketrans("", "", string.punctuation)
-
-
-def normalise(text: str) -> str:
-    """The text as SQuAD's scorer compares it: lower case, no punctuation, no English articles, single spaces.
-
-    >>> normalise("The  Eiffel Tower, in Paris.")
-    'eiffel tower in paris'
-    """
-    return " ".join(_ARTICLES.sub(" ", text.lower().translate(_PUNCTUATION)).split())
 
 
 def exact_match(answer: str, golds: Collection[str]) -> float:
@@ -42,7 +28,7 @@ def exact_match(answer: str, golds: Collection[str]) -> float:
 
 def token_f1(answer: str, golds: Collection[str]) -> float:
     """Harmonic mean of the precision and recall of the answer's words, for the gold answer where it is highest."""
-    return _best(_word_f1, answer, golds)
+    return _best(word_f1, answer, golds)
 
 
 def contains(answer: str, golds: Collection[str]) -> float:
@@ -62,14 +48,6 @@ def _best(score: Callable[[str, str], float], answer: str, golds: Collection[str
         raise ValueError("there is no gold answer to compare with")
     said = normalise(answer)
     return max(score(said, normalise(gold)) for gold in golds)
-
-
-def _word_f1(said: str, gold: str) -> float:
-    ours, theirs = said.split(), gold.split()
-    if not ours or not theirs:
-        return float(ours == theirs)
-    shared = (Counter(ours) & Counter(theirs)).total()
-    return 2 * shared / (len(ours) + len(theirs))
 
 
 # ---- How sure

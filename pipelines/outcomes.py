@@ -10,10 +10,11 @@ from pathlib import Path
 from typing import Any
 
 from ragloom.codec import to_json
+from ragloom.components.answer_words import normalise
 from ragloom.components.gating import MODES, Mode
 from ragloom.components.records import Record, read_records
 from ragloom.errors import ConfigError, InputError
-from ragloom.pipelines.evaluation import ANSWER_METRICS, exact_match, normalise
+from ragloom.pipelines.evaluation import ANSWER_METRICS, exact_match
 from ragloom.types import Usage
 from ragloom.writing import write_aside
 

@@ -6,6 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from ragloom.components.answer_words import normalise
 from ragloom.components.datasets import GoldPassage, Question
 from ragloom.pipelines.evaluation import (
     Interval,
@@ -16,7 +17,6 @@ from ragloom.pipelines.evaluation import (
     evaluate_answers,
     evaluate_retrieval,
     exact_match,
-    normalise,
     paired_bootstrap,
     token_f1,
 )
