@@ -70,32 +70,28 @@ class ExtractiveNoteTaker:
         """
         covered = self._stems(" ".join(claim.text for claim in note))
         missing = tuple(self._beyond(question, covered))
-        queries = []
-        followed: list[list[str]] = []
-        begun = [self.words(query) for query in asked]
-        for name, claim in self._leads(question, note):
+        tried = [self.words(query) for query in asked]
+        queries: list[str] = []
+        for name, claim in self._leads(question, note).values():
             stems = self.words(name)
-            if any(query[: len(stems)] == stems for query in begun) or any(
-                _overlap(stems, other) for other in followed
-            ):
+            if any(_begins(query, stems) for query in tried) or len(queries) == QUERIES:
                 continue
-            followed.append(stems)
-            queries.append(" ".join([name, *self._beyond(question, self._stems(claim.text).union(stems))]))
-            if len(queries) == QUERIES:
-                break
+            query = " ".join([name, *self._beyond(question, self._stems(claim.text).union(stems))])
+            tried.append(self.words(query))
+            queries.append(query)
         return Plan(missing, tuple(queries), complete=not missing and not queries)
 
     def better(self, question: str, note: Note, candidate: Note, /) -> bool:
-        """Whether the candidate has a word of the question, or a lead to follow, that the note does not have."""
+        """Whether the candidate has a word of the question that the note lacks, or leads elsewhere.
+
+        It leads elsewhere where it has another name to follow, or is about one that the note only names.
+        """
         asked, before, after = (
             self._stems(text)
             for text in (question, *(" ".join(claim.text for claim in claims) for claims in (note, candidate)))
         )
-        if asked & (after - before):
-            return True
-        return {name for name, _ in self._leads(question, candidate)} > {
-            name for name, _ in self._leads(question, note)
-        }
+        ways, known = self._leads(question, candidate).keys(), self._leads(question, note).keys()
+        return bool(asked & (after - before)) or ways != known
 
     def _stems(self, text: str) -> frozenset[str]:
         return frozenset(self.words(text))
@@ -111,8 +107,8 @@ class ExtractiveNoteTaker:
             fits.append(weight * (1 + (len(title & asked) / len(title) if title else 0.0)))
         return fits
 
-    def _leads(self, question: str, note: Note) -> list[tuple[str, Claim]]:
-        """Names to follow, each with the best fitting claim that has it; best first."""
+    def _leads(self, question: str, note: Note) -> dict[str, tuple[str, Claim]]:
+        """Names to follow by their words, each as written in the best fitting claim that has it; best first."""
         asked = self._stems(question)
         titles = [self._stems(_parts(claim)[0]) for claim in note]
         leads: dict[str, tuple[str, Claim]] = {}
@@ -121,7 +117,7 @@ class ExtractiveNoteTaker:
                 stems = self._stems(name)
                 if stems and not stems <= asked and not any(stems <= title for title in titles):
                     leads.setdefault(" ".join(sorted(stems)), (name, claim))
-        return list(leads.values())
+        return leads
 
     def _beyond(self, question: str, covered: frozenset[str]) -> Iterator[str]:
         """The question's words that count and are not covered, as they are written, each once."""
@@ -134,11 +130,12 @@ class ExtractiveNoteTaker:
 def _claims(chunk: Chunk, step: int) -> Iterator[Claim]:
     """The sentences of a passage as claims."""
     heading = f"{chunk.title}: " if chunk.title else ""
-    end = 0
-    while sentence := first_sentence(chunk.text[end:]):
-        start = chunk.text.index(sentence, end)
-        end = start + len(sentence)
-        yield Claim(heading + sentence, chunk.id, start, end, step)
+    for line in re.finditer(r".+", chunk.text):
+        end = line.start()
+        while sentence := first_sentence(chunk.text[end : line.end()]):
+            start = chunk.text.index(sentence, end)
+            end = start + len(sentence)
+            yield Claim(heading + sentence, chunk.id, start, end, step)
 
 
 def _parts(claim: Claim) -> tuple[str, str]:
@@ -147,6 +144,6 @@ def _parts(claim: Claim) -> tuple[str, str]:
     return claim.text[:place], claim.text[place:]
 
 
-def _overlap(one: Sequence[str], other: Sequence[str]) -> bool:
-    """Whether one name is a part of the other."""
-    return set(one) <= set(other) or set(other) <= set(one)
+def _begins(query: Sequence[str], name: Sequence[str]) -> bool:
+    """Whether a query was about the name."""
+    return list(query[: len(name)]) == list(name)
