@@ -13,25 +13,27 @@ from dataclasses import dataclass
 from math import inf, isfinite, isnan, log10, nan
 from pathlib import Path
 from typing import Self
+from unicodedata import normalize
 
 import numpy as np
 
 from ragloom.components.gate_rules import Threshold
 from ragloom.components.gating import Capability, Decision, Observation
 from ragloom.components.records import Record, read_records
-from ragloom.components.tokenizing import STOP_WORDS, Tokenizer, searchable
+from ragloom.components.tokenizing import STOP_WORDS, searchable
 from ragloom.types import Chunk, content_id
 
 _FEATURE = "popularity_log"
-_words = Tokenizer(stem=False, stop_words=False)
+_WORD = re.compile(r"\w+")
 
 
 class Popularity:
     """A Signal: the popularity of what the question asks about, log10(1 + count), from a table of names.
 
-    What it asks about is the longest name, in words, that stands in the question, whatever its capitals; of several the
-    least popular, and of equal names too. Names of nothing but stop words ("It") are passed over, since they stand in
-    questions about anything. NaN where no name stands in the question: rules then retrieve.
+    What it asks about is the longest name, in words, that stands in the question, whatever its capitals. Of several it
+    is one that is capitalised there behind the first word ("What genre is Train?", where Genre is a name too), and of
+    those the least popular; so it is where the table has one name twice. Names of nothing but stop words ("It") are
+    passed over, since they stand in questions about anything. NaN where no name is found: rules then retrieve.
 
     Args:
         table: a count of 0 or more for each name.
@@ -81,9 +83,8 @@ class Popularity:
 
     def __call__(self, question: str, /) -> Observation:
         """The popularity."""
-        words = _words(question)
-        linked = self._linked(words)
-        return Observation({_FEATURE: nan if linked is None else log10(1 + self._counts[" ".join(words[linked])])})
+        name, _ = self._linked(question)
+        return Observation({_FEATURE: log10(1 + self._counts[name]) if name else nan})
 
     def relation(self, question: str) -> str:
         """The question's wording around what it asks about, which stands for a relation; empty where that is unknown.
@@ -91,14 +92,20 @@ class Popularity:
         >>> Popularity({"Jaws": 90_000}).relation("Who was the director of Jaws?")
         'who was the director of _'
         """
-        words = _words(question)
-        linked = self._linked(words)
-        return "" if linked is None else " ".join((*words[: linked.start], "_", *words[linked.stop :]))
+        return self._linked(question)[1]
 
-    def _linked(self, words: Sequence[str]) -> slice | None:
-        """Where the name stands that the question asks about."""
-        found = [(start - end, self._counts[name], start, end) for name, start, end in self._names(words)]
-        return slice(*min(found)[2:]) if found else None
+    def _linked(self, question: str) -> tuple[str, str]:
+        """The name that the question asks about, and the wording around it; empty where there is none."""
+        spelt = _spelt(question)
+        words = [word.lower() for word in spelt]
+
+        def rank(found: tuple[str, int, int]) -> tuple[int, bool, float, int]:
+            name, start, end = found
+            lower = not any(word[0].isupper() for word in spelt[max(start, 1) : end])
+            return start - end, lower, self._counts[name], start
+
+        name, start, end = min(self._names(words), key=rank, default=("", 0, 0))
+        return name, " ".join((*words[:start], "_", *words[end:])) if name else ""
 
 
 def corpus_popularity(chunks: Iterable[Chunk]) -> Popularity:
@@ -111,7 +118,7 @@ def corpus_popularity(chunks: Iterable[Chunk]) -> Popularity:
     names = _Names(filter(None, (_key(re.sub(r"\s*\([^()]*\)\s*$", "", chunk.title)) for chunk in chunks)))
     mentioned: defaultdict[str, set[str]] = defaultdict(set)
     for chunk in chunks:
-        mentioned[chunk.document_id or chunk.id].update(name for name, _, _ in names(_words(searchable(chunk))))
+        mentioned[chunk.document_id or chunk.id].update(name for name, _, _ in names(_lower_words(searchable(chunk))))
     return Popularity(Counter(name for found in mentioned.values() for name in found))
 
 
@@ -229,8 +236,17 @@ class _Names:
 
 def _key(name: str) -> str:
     """The name's words; empty for one that names nothing alone."""
-    words = _words(name)
+    words = _lower_words(name)
     return "" if STOP_WORDS.issuperset(words) else " ".join(words)
+
+
+def _spelt(text: str) -> list[str]:
+    """The words of a text, composed (NFC), with their capitals."""
+    return _WORD.findall(normalize("NFC", text))
+
+
+def _lower_words(text: str) -> list[str]:
+    return [word.lower() for word in _spelt(text)]
 
 
 def _count(record: Record) -> float:
