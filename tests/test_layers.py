@@ -37,7 +37,7 @@ HOMES = {
     "pyarrow": {"graph.exporting", "pipelines.export"},
     "pydantic": {"pipelines.settings"},
     "rank_bm25": {"components.bm25"},
-    "scipy": {"graph", "pipelines.evaluation"},
+    "scipy": {"graph", "pipelines.drift", "pipelines.evaluation", "pipelines.gate_metrics"},
     "spacy": {"graph.spacy_extraction"},
     "Stemmer": {"components.tokenizing"},
     "tokenizers": {"components.minilm"},
