@@ -296,7 +296,7 @@ def _hit(kept: Reply, options: Options) -> Reply:
         _note(attributes, reply)
     run = current_run()
     if run is not None:
-        run.add(reply.usage)
+        run.add(reply.usage, saved=kept.usage)
     if "on_text" in options:
         options["on_text"](reply.text)
     return reply

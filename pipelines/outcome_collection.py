@@ -7,7 +7,7 @@ each question, which says what each mode answers and what could have been known 
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from math import isnan, nan
 
 from ragloom.components.datasets import Question, question_from_json
@@ -118,7 +118,8 @@ class _Collected:
 
     Attributes:
         features: None where unknown, since JSON has no NaN.
-        usage: of each mode. A reply that was kept counts as a cache hit, with no tokens.
+        usage: of each mode. A reply that was kept counts as when it was made: what a mode takes is no matter of what
+            happens to be known already.
     """
 
     answers: dict[Mode, str]
@@ -145,7 +146,7 @@ class _Collector:
             if mode not in answers:
                 with Run() as run:
                     answers[mode] = pipeline(question.text)
-                usage[mode] = run.spent
+                usage[mode] = _taken(run)
         # An abstention is no answer, whatever its words.
         texts = {mode: "" if answers[mode].abstained else answers[mode].text for mode in self.modes}
         return _Collected(texts, features, {mode: usage[mode] for mode in self.modes})
@@ -153,7 +154,11 @@ class _Collector:
 
 def _usage(answer: Answer, run: Run) -> Usage:
     """What the answer took: by its own record, or, where it has none, all that its signal took."""
-    return run.spent if answer.run.usage == Usage() else answer.run.usage
+    return _taken(run) if answer.run.usage == Usage() else answer.run.usage
+
+
+def _taken(run: Run) -> Usage:
+    return replace(run.spent + run.saved, cache_hits=0)
 
 
 def _outcome(item: Item) -> Outcome:

@@ -66,6 +66,7 @@ class Run:
         self._parent: Run | None = None
         self._lock = Lock()
         self._spent = spent or Usage()
+        self._saved = Usage()
         self._reserved = Usage()
         self._spans: list[Span] = []
         self._started = time.monotonic()
@@ -97,6 +98,11 @@ class Run:
     def spent(self) -> Usage:
         """What the settled calls took so far."""
         return self._spent
+
+    @property
+    def saved(self) -> Usage:
+        """What the replies that were taken from the cache took when they were made; no part of what is spent."""
+        return self._saved
 
     @property
     def seconds(self) -> float:
@@ -146,11 +152,12 @@ class Run:
                 run._reserved += asked
         return Reservation(self, asked)
 
-    def add(self, usage: Usage) -> None:
-        """Count what was spent without a reservation, e.g. a hit in the cache."""
+    def add(self, usage: Usage, *, saved: Usage | None = None) -> None:
+        """Count what was spent without a reservation, e.g. a hit in the cache, and what that saved."""
         with self._lock:
             for run in self._chain():
                 run._spent += usage
+                run._saved += saved or Usage()
 
     def _settle(self, asked: Usage, usage: Usage) -> None:
         with self._lock:
