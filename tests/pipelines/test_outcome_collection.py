@@ -20,7 +20,7 @@ from ragloom.pipelines.outcomes import Outcome, read_outcomes, write_outcomes
 from ragloom.pipelines.report import answers_table
 from ragloom.run import Budget
 from ragloom.store import Store
-from ragloom.types import Answer, Message, Usage
+from ragloom.types import Answer, Message
 
 DRIVER = Path(killed_collection.__file__)
 
