@@ -24,7 +24,8 @@ from ragloom.components.gating import SignalMissing
 from ragloom.errors import BadReply, BudgetExceeded, InputError, LLMError, RagloomError
 from ragloom.pipelines.export import check_export, export_run
 from ragloom.pipelines.settings import Settings
-from ragloom.pipelines.wiring import open_llm, open_pipeline
+from ragloom.pipelines.opening import open_pipeline
+from ragloom.pipelines.wiring import open_llm
 from ragloom.run import Budget, Run, map_threads
 from ragloom.store import Item, Store
 from ragloom.types import Pipeline, Usage, content_id

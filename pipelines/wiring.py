@@ -1,4 +1,4 @@
-"""From settings to parts: the model, the retriever, the reader and the pipeline they make."""
+"""From settings to the parts of pipelines: the model, the retriever, the note taker, the reader."""
 
 from __future__ import annotations
 
@@ -6,26 +6,31 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Literal
 
 from ragloom.components.embedding import OpenAIEmbedder
+from ragloom.components.extractive_notes import ExtractiveNoteTaker
 from ragloom.components.fusion import WeightedFusion
 from ragloom.components.interleaving import InterleavedRetriever
 from ragloom.components.llm import Cached, IdentifiedLLM, OpenAILLM
+from ragloom.components.note_claims import NoteTaker
+from ragloom.components.note_reading import NoteReader
+from ragloom.components.note_taking import LLMNoteTaker
+from ragloom.components.notes import NoteCollector
 from ragloom.components.passage_prompts import Prompt
 from ragloom.components.reading import PromptReader
 from ragloom.errors import ConfigError, InputError
 from ragloom.graph.extraction import Extractor
 from ragloom.graph.rule_extraction import RuleExtractor
+from ragloom.pipelines.collecting import CollectedPassages, CollectThenRead, entities_by_rules
 from ragloom.pipelines.graph_indexing import open_graph
 from ragloom.pipelines.indexing import open_bm25, open_dense
-from ragloom.pipelines.question_answering import ClosedBook, RetrieveThenRead
 from ragloom.pipelines.settings import Settings
 from ragloom.store import Store
-from ragloom.types import Embedder, Options, Pipeline, Retriever
+from ragloom.types import Embedder, Options, Retriever
 
 if TYPE_CHECKING:
     from ragloom.graph.building import KnowledgeGraph
     from ragloom.graph.index import GraphIndex
 
-RetrieverName = Literal["bm25", "dense", "fused", "graph", "ircot"]
+RetrieverName = Literal["bm25", "dense", "fused", "graph", "ircot", "notes"]
 
 
 def open_llm(settings: Settings, store: Store | None = None) -> IdentifiedLLM:
@@ -105,7 +110,7 @@ def open_retriever(name: RetrieverName, settings: Settings, store: Store) -> Ret
     """A retriever over the store's chunks.
 
     `fused` adds up the scores of BM25 and dense; `graph` walks over the knowledge graph; `ircot` interleaves the
-    retriever of the settings with thoughts of their model.
+    retriever of the settings with thoughts of their model; `notes` gives the passages that a note was collected from.
 
     Raises:
         InputError: there are no chunks; every question would pass for one that the documents do not answer.
@@ -119,6 +124,8 @@ def open_retriever(name: RetrieverName, settings: Settings, store: Store) -> Ret
             context_tokens=settings.context_tokens,
             options=_options(settings),
         )
+    if name == "notes":
+        return CollectedPassages(open_collector(settings, store))
     if name == "graph":
         return open_graph_index(settings, store)
     if name == "bm25":
@@ -137,34 +144,54 @@ def require_chunks(store: Store) -> None:
         raise InputError(f"there are no documents in {store.folder}", "run `ragloom index` first, or set --workspace")
 
 
-def open_pipeline(settings: Settings, store: Store, *, on_text: Callable[[str], None] | None = None) -> Pipeline:
-    """The pipeline of the settings, ready for questions.
+def open_prompt(settings: Settings) -> Prompt | None:
+    """The prompt file of the settings; None for the packaged prompts."""
+    return Prompt.load(settings.prompt) if settings.prompt else None
+
+
+def open_reader(settings: Settings, store: Store, *, on_text: Callable[[str], None] | None = None) -> PromptReader:
+    """The reader of the settings.
 
     Args:
-        settings: what it is made of.
-        store: the workspace; if it is writable, replies are kept in it.
+        settings: its model, mode and limits.
+        store: if it is writable, replies are kept in it.
         on_text: called with each piece of an answer as it is written.
     """
     options = _options(settings)
     if on_text is not None:
         options["on_text"] = on_text
-    reader = PromptReader(
+    return PromptReader(
         open_llm(settings, store),
         mode=settings.mode,
-        prompt=Prompt.load(settings.prompt) if settings.prompt else None,
+        prompt=open_prompt(settings),
         max_tokens=settings.max_tokens,
         context_tokens=settings.context_tokens,
         options=options,
     )
-    if settings.pipeline == "closed-book":
-        return ClosedBook(reader)
-    names: dict[str, RetrieverName] = {
-        "single": settings.retriever,
-        "hybrid": "fused",
-        "graph": "graph",
-        "ircot": "ircot",
-    }
-    return RetrieveThenRead(open_retriever(names[settings.pipeline], settings, store), reader, k=settings.k)
+
+
+def open_collector(settings: Settings, store: Store) -> NoteCollector:
+    """What collects notes over the retriever of the settings."""
+    taker: NoteTaker
+    if settings.note_taker == "rules":
+        taker = ExtractiveNoteTaker(entities_by_rules)
+    else:
+        taker = LLMNoteTaker(
+            open_llm(settings, store), context_tokens=settings.context_tokens, options=_options(settings)
+        )
+    return NoteCollector(
+        taker,
+        open_retriever(settings.retriever, settings, store),
+        k=settings.k,
+        steps=settings.steps or NoteCollector.steps,
+    )
+
+
+def open_notes(settings: Settings, store: Store) -> CollectThenRead:
+    """The pipeline that collects notes and answers from them."""
+    return CollectThenRead(
+        open_collector(settings, store), NoteReader(open_reader(settings, store), passages=settings.k)
+    )
 
 
 def _extractor_identity(settings: Settings, store: Store) -> str:

@@ -1,0 +1,223 @@
+"""From settings to gates: the signals that measure a question, the rule that decides, the pipelines of its modes."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal, get_args
+
+from ragloom.components.agreement import AnswerAgreement, PromptAgreement, SampleAgreement, parts_identity
+from ragloom.components.asking import AskMarker, SelfAssessment, VerbalisedConfidence
+from ragloom.components.capabilities import offered
+from ragloom.components.draft_uncertainty import DraftUncertainty
+from ragloom.components.gate_rules import AtRandom, Fixed, Threshold
+from ragloom.components.gating import (
+    Capability,
+    Gate,
+    Mode,
+    Signal,
+    SignalGate,
+    signals_identity,
+    usable,
+)
+from ragloom.components.llm import IdentifiedLLM
+from ragloom.components.past_outcomes import PastOutcomes
+from ragloom.components.popularity import Popularity, corpus_popularity
+from ragloom.components.question_features import QuestionFeatures
+from ragloom.components.retrieval_scores import RetrievalScores
+from ragloom.components.vector_cache import CachedEmbedder
+from ragloom.errors import ConfigError
+from ragloom.pipelines.outcomes import read_outcomes, right
+from ragloom.pipelines.question_answering import ClosedBook, RetrieveThenRead
+from ragloom.pipelines.settings import Settings
+from ragloom.pipelines.wiring import (
+    open_embedder,
+    open_llm,
+    open_notes,
+    open_prompt,
+    open_reader,
+    open_retriever,
+    require_chunks,
+)
+from ragloom.store import Store
+from ragloom.types import Pipeline, content_id
+
+SignalName = Literal[
+    "question",
+    "draft",
+    "ask",
+    "self-assessment",
+    "confidence",
+    "samples",
+    "prompts",
+    "popularity",
+    "retrieval",
+    "neighbours",
+    "answers",
+]
+SIGNALS: tuple[SignalName, ...] = get_args(SignalName)
+
+
+@dataclass(frozen=True, slots=True)
+class _Named:
+    """A gate that needs no calibration: one signal, and a bound for one of its features.
+
+    The bounds are guesses: what a feature's value is worth differs from model to model, so calibrate.
+    """
+
+    signal: SignalName
+    feature: str
+    bound: float
+    side: Literal["above", "below"] = "above"
+
+
+NAMED = {
+    "ask": _Named("ask", "ask_marker", 0.5),
+    "self-assessment": _Named("self-assessment", "self_assessment", 0.5),
+    "confidence": _Named("confidence", "confidence_doubt", 0.3),
+    "draft": _Named("draft", "draft_margin", 0.25),
+    "samples": _Named("samples", "samples_disagree", 0.0),
+    "prompts": _Named("prompts", "prompts_disagree", 0.5),
+    "popularity": _Named("popularity", "popularity_log", 4.0, "below"),
+    "retrieval": _Named("retrieval", "retrieval_overlap", 0.5),
+    "neighbours": _Named("neighbours", "neighbours_benefit", 0.0),
+}
+_CORPUS_BOUND = 0.7  # named in four passages: the corpus's own counts are smaller than page views
+
+FIXED: dict[str, Mode] = {"never": "none", "always": "single"}
+GATES = (*FIXED, "random", *NAMED)
+
+
+def open_modes(settings: Settings, store: Store) -> dict[Mode, Pipeline]:
+    """The pipeline of each mode: closed book, one retrieval, and notes or thoughts in turns with retrieval."""
+    reader = open_reader(settings, store)
+    return {
+        "none": ClosedBook(reader),
+        "single": RetrieveThenRead(open_retriever(settings.retriever, settings, store), reader, k=settings.k),
+        "iterative": open_iterative(settings, store),
+    }
+
+
+def open_iterative(settings: Settings, store: Store) -> Pipeline:
+    """The pipeline of the iterative mode."""
+    reader = open_reader(settings, store)
+    if settings.iterative == "ircot":
+        return RetrieveThenRead(open_retriever("ircot", settings, store), reader, k=settings.k)
+    return open_notes(settings, store)
+
+
+def gate_bindings(settings: Settings, store: Store, signals: Sequence[Signal]) -> dict[str, str]:
+    """What a calibrated gate holds for: the model, what its signals depend on, and how its modes answer."""
+    modes = open_modes(settings, store)
+    return {
+        "model": open_llm(settings, store).identity,
+        "signals": signals_identity(signals),
+        "modes": content_id(*(f"{mode} {parts_identity(pipeline)}" for mode, pipeline in modes.items())),
+    }
+
+
+def open_signals(names: Sequence[SignalName], settings: Settings, store: Store) -> tuple[Signal, ...]:
+    """The signals of these names, in their order.
+
+    Raises:
+        ConfigError: there is no such signal, it is named twice, or it lacks a setting.
+    """
+    for name in names:
+        if name not in SIGNALS:
+            raise ConfigError(f"there is no signal {name!r}", f"the signals are {', '.join(SIGNALS)}")
+        if list(names).count(name) > 1:
+            raise ConfigError(f"the signal {name} is named twice", "name it once")
+    return tuple(_open_signal(name, settings, store) for name in names)
+
+
+def _open_signal(name: SignalName, settings: Settings, store: Store) -> Signal:
+    match name:
+        case "question":
+            return QuestionFeatures()
+        case "popularity":
+            return _open_popularity(settings, store)
+        case "retrieval":
+            retriever = open_retriever(settings.retriever, settings, store)
+            return RetrievalScores(retriever, k=settings.k, name=f"{settings.retriever} {store.corpus_id()}")
+        case "neighbours":
+            return _open_neighbours(settings, store)
+        case "answers":
+            modes = open_modes(settings, store)
+            return AnswerAgreement(none=modes["none"], single=modes["single"])
+        case _:
+            return _open_asking(name, settings, open_llm(settings, store))
+
+
+def _open_asking(name: SignalName, settings: Settings, llm: IdentifiedLLM) -> Signal:
+    """One of the signals that ask the model."""
+    match name:
+        case "draft":
+            return DraftUncertainty(llm, mode=settings.mode, prompt=open_prompt(settings))
+        case "ask":
+            return AskMarker(llm)
+        case "self-assessment":
+            return SelfAssessment(llm)
+        case "confidence":
+            return VerbalisedConfidence(llm)
+        case "samples":
+            return SampleAgreement(llm, mode=settings.mode)
+        case "prompts":
+            return PromptAgreement(llm)
+    raise AssertionError(name)
+
+
+def _open_popularity(settings: Settings, store: Store) -> Popularity:
+    if settings.popularity is not None:
+        return Popularity.load(settings.popularity)
+    require_chunks(store)
+    return corpus_popularity(store.chunks())
+
+
+def _open_neighbours(settings: Settings, store: Store) -> PastOutcomes:
+    if settings.outcomes is None:
+        raise ConfigError(
+            "the signal neighbours needs outcomes of past questions", "name their file in `outcomes` (--outcomes)"
+        )
+    solved = read_outcomes(settings.outcomes)
+    benefits = [right(outcome, "single") - right(outcome, "none") for outcome in solved]
+    questions = [outcome.question for outcome in solved]
+    return PastOutcomes.of(CachedEmbedder(open_embedder(settings), store), questions, benefits)
+
+
+def open_gate(settings: Settings, store: Store) -> Gate:
+    """The gate of the settings: a calibrated one from its file, or one by name; of several the first that can work.
+
+    Raises:
+        ConfigError: there is no such gate, none can work with the model, or a calibrated one is of another model.
+    """
+    names = [name.strip() for name in settings.gate.split(",")]
+    gates = [_open_named(name, settings, store) if name in GATES else _load(name, settings, store) for name in names]
+    needed = frozenset[Capability]().union(*(gate.needs for gate in gates))
+    asked = offered(open_llm(settings, store)) if needed & {"logprobs", "samples"} else frozenset[Capability]()
+    return usable(gates, asked | {"popularity", "embedder", "passages"})
+
+
+def _open_named(name: str, settings: Settings, store: Store) -> SignalGate:
+    bound, mode = settings.gate_bound, settings.when_needed
+    if name in FIXED:
+        return SignalGate((), Fixed(FIXED[name] if name == "never" else mode))
+    if name == "random":
+        return SignalGate((), AtRandom(0.5 if bound is None else bound, settings.seed or 0, mode))
+    named = NAMED[name]
+    usual = _CORPUS_BOUND if name == "popularity" and settings.popularity is None else named.bound
+    rule = Threshold(named.feature, usual if bound is None else bound, named.side, mode)
+    return SignalGate(open_signals([named.signal], settings, store), rule)
+
+
+def _load(name: str, settings: Settings, store: Store) -> SignalGate:
+    from ragloom.components.gate_file import SavedGate
+
+    if not Path(name).suffix:
+        raise ConfigError(
+            f"there is no gate {name!r}", f"name the file of a calibrated gate, or one of {', '.join(GATES)}"
+        )
+    saved = SavedGate.load(Path(name))
+    signals = open_signals(saved.signals, settings, store)
+    rule = saved.checked(gate_bindings(settings, store, signals), allow_mismatch=settings.allow_mismatch)
+    return SignalGate(signals, rule)

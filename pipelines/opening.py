@@ -1,0 +1,33 @@
+"""From settings to the pipeline that answers questions."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from ragloom.pipelines.gates import open_gate, open_modes
+from ragloom.pipelines.question_answering import Adaptive, ClosedBook, RetrieveThenRead
+from ragloom.pipelines.settings import Settings
+from ragloom.pipelines.wiring import RetrieverName, open_notes, open_reader, open_retriever
+from ragloom.store import Store
+from ragloom.types import Pipeline
+
+_RETRIEVERS: dict[str, RetrieverName] = {"hybrid": "fused", "graph": "graph", "ircot": "ircot"}
+
+
+def open_pipeline(settings: Settings, store: Store, *, on_text: Callable[[str], None] | None = None) -> Pipeline:
+    """The pipeline of the settings, ready for questions.
+
+    Args:
+        settings: what it is made of.
+        store: the workspace; if it is writable, replies are kept in it.
+        on_text: called with each piece of an answer as it is written, by pipelines that write one answer only.
+    """
+    if settings.pipeline == "adaptive":
+        return Adaptive(open_gate(settings, store), open_modes(settings, store))
+    if settings.pipeline == "notes":
+        return open_notes(settings, store)
+    reader = open_reader(settings, store, on_text=on_text)
+    if settings.pipeline == "closed-book":
+        return ClosedBook(reader)
+    name = _RETRIEVERS.get(settings.pipeline, settings.retriever)
+    return RetrieveThenRead(open_retriever(name, settings, store), reader, k=settings.k)
