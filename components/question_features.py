@@ -1,8 +1,8 @@
 """What a question's wording says of how hard it is: twenty-three hand features, and terms for a TF-IDF model.
 
-With a logistic model of both, routing between no, one and several retrievals costs no call to a model and came level
-with the fine-tuned classifier of Adaptive-RAG (arXiv:2403.14403) on that paper's own kind of questions. The words that
-are looked for are English; a question in another language has the counts that need no words, and 0 for the others.
+With a logistic model of both, a question is routed to no, one or several retrievals without a call to a model, which
+Adaptive-RAG (arXiv:2403.14403) fine-tunes one for. The words that are looked for are English; a question in another
+language has the counts that need no words, and 0 for the others.
 """
 
 from __future__ import annotations
@@ -15,8 +15,7 @@ from unicodedata import normalize
 from ragloom.components.gating import Capability, Observation
 from ragloom.components.tokenizing import STOP_WORDS
 
-_FORMS = {  # what is asked for: the first that the question begins with or, if none, the first word that stands in it
-    "question_yes_no": r"(?!)",
+_FORMS = {  # what is asked for, by the first of these words in the question; for yes or no, where it begins with a verb
     "question_how_many": r"how (?:many|much|long|old|far|often|tall|high|large|big|deep|fast|few)",
     "question_how": r"how",
     "question_who": r"who(?:m|se)?",
@@ -27,7 +26,8 @@ _FORMS = {  # what is asked for: the first that the question begins with or, if 
     "question_why": r"why",
 }
 _FORM = re.compile("|".join(rf"(?P<{name}>\b{words}\b)" for name, words in _FORMS.items()), re.IGNORECASE)
-_YES_NO = re.compile(
+_YES_OR_NO = "question_yes_no"
+_VERB = re.compile(
     r"(?:is|are|was|were|am|do|does|did|has|have|had|can|could|will|would|shall|should|may|might|must)\b", re.IGNORECASE
 )
 
@@ -37,7 +37,7 @@ _COUNTS = {  # how often it stands in the question
     "question_numbers": r"\b\d+(?:[.,]\d+)*",
     "question_years": r"\b(?:1\d|20)\d\d(?=s?\b)",
     "question_commas": r"[,;:]",
-    "question_quotes": r"[\"\u201c\u201d\u201e«»「」]|(?<!\w)['\u2018][^'\u2019]+['\u2019](?!\w)",
+    "question_quotes": r"[\"\u201c\u201d\u201e«»「」]|(?<!\w)['\u2018][^'\u2018\u2019]+['\u2019](?!\w)",
     "question_and": r"\b(?:and|or)\b",
     "question_of": r"\bof\b|(?<=\w)['\u2019]s\b",  # "the mother of the director of Jaws", "Jaws's director's mother"
     "question_clauses": r"(?<!^)\b(?:that|which|who|whom|whose|where|when|while)\b",
@@ -70,12 +70,12 @@ class QuestionFeatures:
 
     @property
     def identity(self) -> str:
-        """The version of their definition."""
+        """The version of their definition: another one where what they measure changes."""
         return "1"
 
     def __call__(self, question: str, /) -> Observation:
         """The features, all known for any text."""
-        return Observation(dict(zip(_NAMES, _measured(question), strict=True)))
+        return Observation(_measured(question))
 
 
 def question_terms(question: str) -> list[str]:
@@ -91,34 +91,24 @@ def question_terms(question: str) -> list[str]:
     return words + [f"{first} {second}" for first, second in pairwise(words)]
 
 
-def _measured(question: str) -> tuple[float, ...]:
+def _measured(question: str) -> dict[str, float]:
     text = normalize("NFC", question).strip()
     names = _names(text)
     form = _form(text)
-    return (
-        float(len(text)),
-        float(len(names)),
-        float(max(map(len, names), default=0)),
-        float(text[:1].islower()),
-        *(float(len(pattern.findall(text))) for pattern in _COUNTED.values()),
-        *(float(name == form) for name in _FORMS),
-    )
-
-
-_NAMES = (
-    "question_characters",
-    "question_names",
-    "question_longest_name",
-    "question_lower_start",
-    *_COUNTED,
-    *_FORMS,
-)
+    return {
+        "question_characters": float(len(text)),
+        "question_names": float(len(names)),
+        "question_longest_name": float(max(map(len, names), default=0)),
+        "question_lower_start": float(text[:1].islower()),
+        **{name: float(len(pattern.findall(text))) for name, pattern in _COUNTED.items()},
+        **{name: float(name == form) for name in (_YES_OR_NO, *_FORMS)},
+    }
 
 
 def _form(text: str) -> str | None:
     """The name of what is asked for."""
-    if _YES_NO.match(text):
-        return "question_yes_no"
+    if _VERB.match(text):
+        return _YES_OR_NO
     found = _FORM.search(text)
     return found.lastgroup if found else None
 
@@ -140,4 +130,7 @@ def _names(text: str) -> list[list[str]]:
 
 
 def _begins_sentence(word: str) -> bool:
-    return word.lower() in STOP_WORDS or _YES_NO.fullmatch(word) is not None
+    return word.lower() in STOP_WORDS or _VERB.fullmatch(word) is not None
+
+
+_NAMES = tuple(_measured(""))
