@@ -11,7 +11,8 @@ from prefect.client.schemas.objects import Artifact
 from scripted_endpoint import ScriptedEndpoint
 
 from ragloom.errors import RequestRefused
-from ragloom.flows.batch_qa import BatchStopped, batch_qa
+from ragloom.flows.batch_qa import batch_qa
+from ragloom.flows.slices import BatchStopped
 from ragloom.pipelines.batch import answer_file
 from ragloom.pipelines.settings import Settings
 from ragloom.store import Store
