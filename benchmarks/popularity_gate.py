@@ -23,7 +23,7 @@ from tqdm import tqdm
 
 from ragloom.components.datasets import Question, read_questions
 from ragloom.components.gate_rules import Threshold
-from ragloom.components.gating import Mode, Rule
+from ragloom.components.gating import Rule
 from ragloom.components.llm import Cached
 from ragloom.components.local_server import local_llm
 from ragloom.components.popularity import Popularity, PopularityBounds, popularity_bound
@@ -66,13 +66,35 @@ _WORDED = [re.compile(re.escape(line.strip()).replace("_", "(.+)")) for line in 
 # ---- Answers
 
 
-def outcome(question: Question, reader: Reader) -> Outcome:
-    """Both answers to a question, and how well known is what it asks about."""
+def answered(questions: Sequence[Question], reader: Reader) -> list[Outcome]:
+    """Both answers to every question, and how well known is what it asks about.
+
+    All without a passage come first: the model keeps what it has read of a prompt that is always the same.
+    """
+    none = [said(reader, question, []) for question in tqdm(questions, desc="without", leave=False)]
+    single = [said(reader, question, [passage(question)]) for question in tqdm(questions, desc="with", leave=False)]
+    return [
+        Outcome(
+            question.id,
+            question.text,
+            question.answers,
+            {"none": without, "single": given},
+            known(question),
+            group="popqa",
+        )
+        for question, without, given in zip(questions, none, single, strict=True)
+    ]
+
+
+def passage(question: Question) -> Hit:
+    """What Contriever found."""
     text = question.meta["contriever_passage"]
-    passage = Hit(Chunk(content_id(text), text), float(question.meta["contriever_score"]))
-    answers: dict[Mode, str] = {"none": said(reader, question, []), "single": said(reader, question, [passage])}
-    features = {FEATURE: log10(1 + question.meta["s_pop"])}
-    return Outcome(question.id, question.text, question.answers, answers, features)
+    return Hit(Chunk(content_id(text), text), float(question.meta["contriever_score"]))
+
+
+def known(question: Question) -> dict[str, float]:
+    """The features."""
+    return {FEATURE: log10(1 + question.meta["s_pop"])}
 
 
 def said(reader: Reader, question: Question, hits: Sequence[Hit]) -> str:
@@ -246,7 +268,7 @@ def main() -> None:
     workspace = ROOT / "benchmarks" / "workspaces" / "popqa"
     with Store.open(workspace) as store:
         reader = PromptReader(Cached(local_llm(), store))
-        outcomes = [outcome(question, reader) for question in tqdm(questions, desc="answers", leave=False)]
+        outcomes = answered(questions, reader)
     write_outcomes(outcomes, workspace / "outcomes.jsonl")
     popularity = linking(questions)
     data = columns(outcomes)
