@@ -6,16 +6,16 @@ from ragloom.components.gating import Capability
 from ragloom.errors import RequestRefused
 from ragloom.types import LLM, Message, Options
 
-_PROBE = (Message(role="user", content="1, 2, 3, 4, 5,"),)  # to which models of every kind say something at once
-_OPTIONS = Options(max_tokens=1, temperature=0.7, seed=0, logprobs=5)
+# Models of every kind reply to this with a word at once; after "1, 2, 3," SmolLM2's first token is a space.
+_PROBE = (Message(role="user", content="Question: What is the capital of France?\nAnswer with its name only:"),)
+_OPTIONS = Options(max_tokens=1, temperature=0.0, logprobs=5)
 
 
 def offered(llm: LLM) -> frozenset[Capability]:
     """Which of `logprobs` and `samples` the model offers, found with one call for one token.
 
-    Servers that cannot give log-probabilities leave them out of the reply or refuse the request, and say why. Samples
-    can be had of every model that replies at a temperature above 0; that they differ is not tested, and they do not
-    where a server leaves temperature and seed aside.
+    Servers that cannot give log-probabilities leave them out of the reply, or refuse the request and say why. Samples
+    count as offered by every model; whether a server heeds temperature and seed, one call cannot tell.
 
     Raises:
         LLMError: the model could not be asked, or refused for another reason.

@@ -28,14 +28,14 @@ class DraftUncertainty:
     - `draft_margin`: mean of 1 - (p1 - p2), the two likeliest tokens of each place; from 0 to 1. The one to start with
       for models tuned to instructions.
     - `draft_entropy`: mean entropy in nats of the alternatives that the server returned, and of all others as if they
-      were one. So it is at most ln(returned + 1), and below that of the whole vocabulary.
+      were one. So it is at most ln(returned + 1), and low again where hardly any mass is on those returned.
     - `draft_least`: -ln p of the least likely token that was chosen.
     - `draft_perplexity`: e to the mean of -ln p of the chosen tokens.
     - `draft_words`: how many words the draft has.
     - `draft_unsure`: 1 where the draft says that it does not know, else 0.
 
-    The first four are of the tokens that the draft was read from: where a short answer is wanted, those of its first
-    line. They are unknown where the reply has no tokens.
+    The first four are of the tokens that the draft was read from: where a short answer is wanted, those of the first
+    line of the reply. They are unknown where it has no tokens. Probabilities below 1e-9 count as 1e-9.
 
     The draft is the answer of `ClosedBook(PromptReader(llm, mode=..., prompt=...))`, word for word, and is handed on as
     that of mode `none`. A cache knows it as another call, because log-probabilities are asked for.
@@ -90,7 +90,7 @@ class DraftUncertainty:
         assert reply is not None  # noqa: S101 - for mypy: the reader asked
         if reply.logprobs is None:
             raise _missing(reply.model or self.llm.identity)
-        tokens = reply.logprobs if self.mode == "long" else tuple(_first_line(reply.logprobs))
+        tokens = _tokens(reply.logprobs, self.mode)
         unsure = answer.abstained or bool(admission(answer.text))
         said = {"draft_words": float(len(answer.text.split())), "draft_unsure": float(unsure)}
         return Observation({**uncertainty(tokens), **said}, {"none": answer}, "" if tokens else "no tokens")
@@ -113,6 +113,13 @@ def _missing(model: str) -> SignalMissing:
         f"{model} gives no log-probabilities, and the uncertainty of its drafts cannot be measured",
         "use a server that gives them, such as the local model, or another signal, such as samples",
     )
+
+
+def _tokens(tokens: tuple[TokenLogprob, ...], mode: Mode) -> tuple[TokenLogprob, ...]:
+    """Those that the draft was read from. The mark of the end has no text, and only some servers list it."""
+    if tokens and not tokens[-1].token:
+        tokens = tokens[:-1]
+    return tokens if mode == "long" else tuple(_first_line(tokens))
 
 
 def _first_line(tokens: Sequence[TokenLogprob]) -> Iterator[TokenLogprob]:
