@@ -80,6 +80,7 @@ class ScriptedEndpoint:
         delay_s: how long each reply takes.
         key: what the client must send; None for no check.
         models: what `/v1/models` lists; others are refused where `strict_models`.
+        logprobs: whether log-probabilities are given where they are asked for, or left out as some servers do.
         refuses: kinds of `response_format`, or names of request fields, that are refused with 400 and these words.
         dimension: of the embeddings.
     """
@@ -94,6 +95,7 @@ class ScriptedEndpoint:
         key: str | None = None,
         models: Sequence[str] = ("scripted",),
         strict_models: bool = False,
+        logprobs: bool = True,
         refuses: Mapping[str, str] | None = None,
         dimension: int = 8,
         port: int = 0,
@@ -104,6 +106,7 @@ class ScriptedEndpoint:
         self.key = key
         self.models = models
         self.strict_models = strict_models
+        self.logprobs = logprobs
         self.refuses = refuses or {}
         self.dimension = dimension
         self.requests: list[Request] = []
@@ -255,7 +258,7 @@ class ScriptedEndpoint:
         choice: Body = {"index": 0, "finish_reason": finish, "logprobs": None}
         choice |= {"message": {"role": "assistant", "content": text}} if chat else {"text": text}
         asked = request.body.get("logprobs")
-        if asked is not None and asked is not False:
+        if self.logprobs and asked is not None and asked is not False:
             top = request.body.get("top_logprobs", asked if not chat else 0)
             choice["logprobs"] = _chat_logprobs(tokens, top) if chat else _text_logprobs(tokens, top)
         return {"id": "x", "object": "completion", "model": request.body["model"], "choices": [choice], "usage": usage}
