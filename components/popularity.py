@@ -30,10 +30,11 @@ _WORD = re.compile(r"\w+")
 class Popularity:
     """A Signal: the popularity of what the question asks about, log10(1 + count), from a table of names.
 
-    What it asks about is the longest name, in words, that stands in the question, whatever its capitals. Of several it
-    is one that is capitalised there behind the first word ("What genre is Train?", where Genre is a name too), and of
-    those the least popular; so it is where the table has one name twice. Names of nothing but stop words ("It") are
-    passed over, since they stand in questions about anything. NaN where no name is found: rules then retrieve.
+    What it asks about is the longest name, in words, that stands in the question, whatever its capitals. Names that are
+    capitalised there go before all others, for tables have many that are also words: Genre in "What genre is Train?".
+    Of equally long ones it is the least popular, and so it is where the table has one name twice. Names of nothing but
+    stop words ("It") are passed over, since they stand in questions about anything. NaN where no name is found: rules
+    then retrieve.
 
     Args:
         table: a count of 0 or more for each name.
@@ -99,10 +100,12 @@ class Popularity:
         spelt = _spelt(question)
         words = [word.lower() for word in spelt]
 
-        def rank(found: tuple[str, int, int]) -> tuple[int, bool, float, int]:
+        def rank(found: tuple[str, int, int]) -> tuple[bool, int, float, int]:
             name, start, end = found
-            lower = not any(word[0].isupper() for word in spelt[max(start, 1) : end])
-            return start - end, lower, self._counts[name], start
+            lower = not any(
+                word[0].isupper() for word in spelt[max(start, 1) : end]
+            )  # a first word always has a capital
+            return lower, start - end, self._counts[name], start
 
         name, start, end = min(self._names(words), key=rank, default=("", 0, 0))
         return name, " ".join((*words[:start], "_", *words[end:])) if name else ""

@@ -53,9 +53,12 @@ def test_of_several_names_the_least_popular_counts() -> None:
     assert views("Is Jaws set in Oz or in Rome?", {"Jaws": 5, "Oz": 3, "Rome": 7}) == 3
 
 
-def test_a_capitalised_name_goes_before_a_less_popular_word() -> None:
+def test_a_capitalised_name_goes_before_other_words() -> None:
     assert views("What genre is Train?") == 3_000
     assert views("what genre is train") == 99
+    assert views("Genre of train") == 99  # a first word is capitalised whatever it is
+    assert views("Where is the place of birth of Ann Lee?", {"Place of birth": 1, "Ann Lee": 7}) == 7
+    assert views("where is the place of birth of ann lee", {"Place of birth": 1, "Ann Lee": 7}) == 1
 
 
 def test_of_one_name_with_two_counts_the_lower_counts() -> None:
