@@ -104,7 +104,7 @@ class LLMNoteTaker:
             if reply is None:
                 return Plan(failure="the model gave no reply")
             plan = _read_plan(reply.text, prompt.phrase)
-            attributes |= {"missing": plan.missing, "queries": plan.queries, "complete": plan.complete}
+            attributes |= {"missing": list(plan.missing), "queries": list(plan.queries), "complete": plan.complete}
             return plan
 
     def better(self, question: str, note: Note, candidate: Note, /) -> bool | None:
@@ -279,29 +279,33 @@ def _joined(ids: tuple[str, ...], added: str) -> tuple[str, ...]:
 
 
 def _read_plan(text: str, phrase: str) -> Plan:
-    """The lines of a plan: gaps and queries on either side of an arrow, or on lines of their own."""
+    """The lines of a plan: gaps and queries on either side of an arrow, or on labelled lines of their own."""
+    lines = [line for line in _FENCES.sub("", text).splitlines() if re.search(r"\w", line)]
     missing, queries = [], []
-    for written in _FENCES.sub("", text).splitlines():
-        label = _LABEL.match(written)
-        left, arrow, right = _parted(written[label.end() :] if label else written)
-        if arrow or (label and label[1].casefold() == "missing"):
+    for line in lines:
+        label = _LABEL.match(line)
+        left, arrow, right = _parted(line[label.end() :] if label else line)
+        if label and not arrow and label[1].casefold() != "missing":
+            queries.append(left)
+        elif label or arrow or len(lines) == 1:  # several lines without a mark are talk
             missing.append(left)
             queries.append(_LABEL.sub("", right))
-        elif label:
-            queries.append(left)
-    said = tuple(_each(missing)), tuple(_each(queries) or _each(missing))[:MOST_QUERIES]  # a gap can be searched for
-    complete = not any(said) and _says(phrase, text)
-    return Plan(*said, complete, "" if complete or any(said) else "no lines of a plan")
+    gaps, wanted = _each(missing, phrase), _each(queries, phrase)
+    if gaps or wanted:
+        return Plan(tuple(gaps), tuple(wanted or gaps)[:MOST_QUERIES])  # what is missing can be searched for
+    complete = _says(phrase, text)
+    return Plan(complete=complete, failure="" if complete else "the reply has no line of a plan")
+
+
+def _each(texts: Sequence[str], phrase: str) -> dict[str, None]:
+    """The texts without marks around them, each once, those left out that have no word or say that there is nothing."""
+    stripped = (text.strip(_MARKS + "-") for text in texts)
+    empty = re.compile(rf"\W*(?:{re.escape(phrase)}|nothing|none|n/a)\b[\s\w]{{0,20}}\W*", re.IGNORECASE)
+    return dict.fromkeys(text for text in stripped if re.search(r"\w", text) and not empty.fullmatch(text))
 
 
 def _says(phrase: str, text: str) -> bool:
     return phrase.casefold().strip(" .") in text.casefold()
-
-
-def _each(texts: Sequence[str]) -> dict[str, None]:
-    """The texts without marks around them, each once, those without a word left out."""
-    stripped = (text.strip(_MARKS + "-") for text in texts)
-    return dict.fromkeys(text for text in stripped if re.search(r"\w", text))
 
 
 def read_verdict(text: str) -> str:

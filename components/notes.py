@@ -132,6 +132,7 @@ class _OwnRun(Run):
     exceeded = False
 
     def _check(self, asked: Usage) -> None:
+        self.exceeded = False
         try:
             super()._check(asked)
         except BudgetExceeded:
