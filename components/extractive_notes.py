@@ -24,9 +24,12 @@ class ExtractiveNoteTaker:
     """A NoteTaker whose claims are the sentences that fit the question best, each behind its passage's title.
 
     A sentence fits by the question's words in it and in its title, those within names twice, and up to twice as well
-    the more of the title stands in the question. A plan follows the names in the note's claims, those of the best
-    fitting claims first, unless the question holds them, a claim is about them (they stand in its title), or a query
-    has begun with them. Its queries are such a name with the question's words that neither it nor its claim covers.
+    the more of the title is among them. For later passages the names that the note leads to count like names of the
+    question: what is said of them may hold the answer, and need not repeat a word of the question.
+
+    A plan follows the names in the note's claims, those of the best fitting claims first, unless the question holds
+    them, a claim is about them (they stand in its title), or a query has begun with them. Its queries are such a name
+    with the question's words that neither it nor its claim covers.
 
     It never calls a note complete while a name is left to follow: rules cannot tell an answer from a step towards it.
 
@@ -56,7 +59,8 @@ class ExtractiveNoteTaker:
         for claim in (claim for hit in hits for claim in _claims(hit.chunk, step)):
             if claim.text not in known:
                 found.setdefault(claim.text, claim)
-        fits = self._fits(question, tuple(found.values()))
+        sought = " ".join([question, *(name for name, _ in self._leads(question, note).values())])
+        fits = self._fits(sought, tuple(found.values()))
         best = sorted((pair for pair in zip(fits, found.values(), strict=True) if pair[0]), key=lambda pair: -pair[0])
         return Draft((*note, *(claim for _, claim in best[: self.claims])))
 
@@ -96,10 +100,10 @@ class ExtractiveNoteTaker:
     def _stems(self, text: str) -> frozenset[str]:
         return frozenset(self.words(text))
 
-    def _fits(self, question: str, claims: Sequence[Claim]) -> list[float]:
-        """How well each claim fits the question, from 0."""
-        asked = self._stems(question)
-        named = self._stems(" ".join(self.entities(Chunk("", question))))
+    def _fits(self, sought: str, claims: Sequence[Claim]) -> list[float]:
+        """How well each claim fits what is sought, from 0."""
+        asked = self._stems(sought)
+        named = self._stems(" ".join(self.entities(Chunk("", sought))))
         fits = []
         for claim in claims:
             title = self._stems(_parts(claim)[0])
