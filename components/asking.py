@@ -52,13 +52,14 @@ class AskMarker:
     It asks for help by the prompt's marker alone on the first line of its reply, with any spaces, quotes and
     punctuation around it; in a longer answer the marker means nothing. An empty reply, and one that says that the
     answer is not known, count as the marker too. The note says which of these rules fired: `marker`, `empty`, or
-    `does not know` with the phrase. An answer is handed on as that of mode `none`, so this takes one call.
+    `does not know` with the phrase. A short answer is handed on as that of mode `none`, so this takes one call.
 
     Unlike in the paper the model is not fine-tuned: it knows the marker from the prompt's examples.
 
     Args:
         llm: the model.
-        prompt: instead of the packaged `gate-ask.txt`, which says how it is written.
+        prompt: instead of the packaged `gate-ask.txt`, which says how it is written;
+            `Prompt.load(path, phrase="help")`.
         unknowing: phrases of a model that does not know; see `answer_words.admission`.
         options: of the call.
     """
@@ -117,7 +118,8 @@ class SelfAssessment:
     Args:
         llm: the model.
         today: the date to tell; None for that of the call.
-        prompt: instead of the packaged `gate-need.txt`, which says how it is written.
+        prompt: instead of the packaged `gate-need.txt`, which says how it is written;
+            `Prompt.load(path, phrase="need", slots=("today",))`.
         options: of the call.
     """
 
