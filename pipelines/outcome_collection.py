@@ -9,12 +9,15 @@ from __future__ import annotations
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 from math import isnan, nan
+from pathlib import Path
 
-from ragloom.components.datasets import Question, question_from_json
-from ragloom.components.gating import Mode, Signal, observe, signals_identity
+from ragloom.components.datasets import Question, question_from_json, read_questions
+from ragloom.components.gating import MODES, Mode, Signal, observe, signals_identity
 from ragloom.errors import ConfigError, InputError
 from ragloom.pipelines.batch import BatchReport, answering, begin, work_through
-from ragloom.pipelines.outcomes import Outcome
+from ragloom.pipelines.export import check_writable
+from ragloom.pipelines.gates import SignalName, open_modes, open_signals
+from ragloom.pipelines.outcomes import Outcome, write_outcomes
 from ragloom.pipelines.settings import Settings
 from ragloom.run import Budget, Run
 from ragloom.store import Item, Store
@@ -48,8 +51,9 @@ def begin_outcomes(
                 f"question {question.id[:80]!r} has no gold answer: nobody could tell which mode is right",
                 "label it, or leave it out",
             )
+    adaptive = settings.model_copy(update={"pipeline": "adaptive"})
     config = {
-        **{name: value for name, value in answering(settings).items() if name not in _DECIDING},
+        **{name: value for name, value in answering(adaptive).items() if name not in _DECIDING},
         "corpus": store.corpus_id(),
         "signals": [type(signal).__name__ for signal in signals],
         "signals_identity": signals_identity(signals),
@@ -110,6 +114,63 @@ def outcomes_of(store: Store, run_id: str) -> list[Outcome]:
     if (kind := store.run(run_id).kind) != KIND:
         raise InputError(f"run {run_id!r} holds no outcomes, it is a {kind}", "name one of `ragloom gate collect`")
     return [_outcome(item) for item in store.items(run_id, status={"done"})]
+
+
+def collect_file(
+    settings: Settings,
+    questions: Path,
+    out: Path | None = None,
+    *,
+    signals: Sequence[SignalName],
+    modes: Collection[Mode],
+    retry_failed: bool = False,
+    progress: bool = True,
+    stop: Callable[[], bool] = lambda: False,
+) -> BatchReport:
+    """Collect the outcomes of a file of labelled questions: `collect` from settings, resuming what was begun.
+
+    Args:
+        settings: the model, the workspace and the budget.
+        questions: a file of `read_questions`.
+        out: JSONL for `read_outcomes`; None writes no file, the outcomes stay in the store.
+        signals: what is measured.
+        modes: what the questions are answered under.
+        retry_failed: try failed questions again.
+        progress: show a bar.
+        stop: see `work_through`.
+    """
+    asked = read_questions(questions)
+    if out is not None:
+        check_writable(out, questions)
+    with Store.open(settings.workspace) as store:
+        opened = open_signals(signals, settings, store)
+        run_id = begin_outcomes(settings, asked, store, signals=opened, modes=modes)
+        if retry_failed:
+            store.reset_failed(run_id)
+        report = collect(
+            run_id,
+            opened,
+            chosen_modes(modes, settings, store),
+            store,
+            workers=settings.questions_at_once,
+            budget=settings.budget,
+            progress=progress,
+            stop=stop,
+        )
+        if out is not None:
+            write_outcomes(outcomes_of(store, run_id), out)
+    return report
+
+
+def chosen_modes(modes: Collection[Mode], settings: Settings, store: Store) -> dict[Mode, Pipeline]:
+    """The pipelines of these modes, from the cheapest.
+
+    Raises:
+        ConfigError: there is no such mode.
+    """
+    if unknown := [mode for mode in modes if mode not in MODES]:
+        raise ConfigError(f"there is no mode {unknown[0]!r}", f"the modes are {', '.join(MODES)}")
+    return {mode: pipeline for mode, pipeline in open_modes(settings, store).items() if mode in modes}
 
 
 @dataclass(frozen=True, slots=True)
