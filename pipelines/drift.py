@@ -6,21 +6,20 @@ from `unknown_share`, how strange the questions' words are. Only where they fall
 
 from __future__ import annotations
 
-import re
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
 
+from ragloom.components.question_features import question_terms
+
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-SMALLEST_SAMPLE = 30  # below it no verdict: chance alone gives a stability index of .3
+SMALLEST_SAMPLE = 30  # below it no verdict: even here chance alone gives a stability index of .3 to .4
 MODERATE, LARGE = 0.1, 0.25  # of the stability index, as credit scoring reads it
 SIGNIFICANCE = 0.01  # of the Kolmogorov-Smirnov test
-
-_WORD = re.compile(r"\w+")
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,7 +58,7 @@ def drift(calibration: Sequence[float], running: Sequence[float]) -> Drift:
         return Drift(None, None, None, None, f"no verdict on {smaller} questions; {SMALLEST_SAMPLE} are needed")
     before, now = _ranks(calibration, running)
     psi = _stability_index(before, now)
-    test = stats.ks_2samp(before, now)
+    test = stats.ks_2samp(before, now, method="asymp")
     ks, p = float(test.statistic), float(test.pvalue)
     return Drift(psi, ks, p, psi >= MODERATE and p < SIGNIFICANCE, _advice(psi, p))
 
@@ -68,16 +67,12 @@ def unknown_share(question: str, terms: Collection[str]) -> float:
     """Share of the question's words that are not among the known terms; 0 for a question without words.
 
     Args:
-        question: its text.
-        terms: words in lower case, e.g. those of the calibration questions; a set, for speed.
+        question: its text, read as `question_terms` reads it.
+        terms: e.g. those of a gate's model, or of the calibration questions; of the *other* ones where the share of a
+            calibration question is wanted, or none would be unknown. A set or mapping, for speed.
     """
-    words = question_words(question)
+    words = [term for term in question_terms(question) if " " not in term]
     return sum(word not in terms for word in words) / max(1, len(words))
-
-
-def question_words(question: str) -> list[str]:
-    """The words of a question in lower case, as `unknown_share` compares them."""
-    return _WORD.findall(question.lower())
 
 
 def _advice(psi: float, p: float) -> str:
@@ -98,10 +93,11 @@ def _ranks(calibration: Sequence[float], running: Sequence[float]) -> tuple[NDAr
 
 
 def _stability_index(before: NDArray[np.int64], now: NDArray[np.int64]) -> float:
-    """Sum of (b - a) ln(b / a) over the shares a and b of the bins, half a question added to each bin's count."""
+    """Sum of (b - a) ln(b / a) over the shares a and b of the bins that hold any, each count half a question up."""
     edges, times = np.unique(np.quantile(before, np.arange(1, 10) / 10), return_counts=True)
     # A number that fills a tenth or more gets a bin of its own: half-open bins would add what lies below it.
     edges = np.unique(np.concatenate([edges, edges[times > 1] - 0.5]))
-    counts = [np.bincount(np.searchsorted(edges, ranks), minlength=len(edges) + 1) + 0.5 for ranks in (before, now)]
-    a, b = (count / count.sum() for count in counts)
+    counts = np.array([np.bincount(np.searchsorted(edges, ranks), minlength=len(edges) + 1) for ranks in (before, now)])
+    smoothed = counts[:, counts.any(axis=0)] + 0.5
+    a, b = smoothed / smoothed.sum(axis=1, keepdims=True)
     return float(((b - a) * np.log(b / a)).sum())

@@ -18,13 +18,12 @@ BINS = 10  # of the calibration error, equally wide
 
 def auroc(scores: NDArray[np.float64], positive: NDArray[np.bool_]) -> float | None:
     """Chance that a positive question scores above a negative one, ties counting one half; None where either lacks."""
-    from scipy import stats
-
-    positives, negatives = int(positive.sum()), int((~positive).sum())
-    if not positives or not negatives:
+    if positive.all() or not positive.any():
         return None
-    ranks = stats.rankdata(_unknown_highest(scores))
-    return float((ranks[positive].sum() - positives * (positives + 1) / 2) / (positives * negatives))
+    sizes, positives = _by_level(scores, positive.astype(np.float64))
+    negatives = sizes - positives
+    below = negatives.sum() - np.cumsum(negatives)
+    return float(positives @ (below + negatives / 2) / (positives.sum() * negatives.sum()))
 
 
 def average_precision(scores: NDArray[np.float64], positive: NDArray[np.bool_]) -> float | None:

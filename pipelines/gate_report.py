@@ -7,7 +7,7 @@ answers well does not, since what the model cannot answer the retriever often ca
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from html import escape
 from pathlib import Path
 
@@ -33,6 +33,7 @@ from ragloom.pipelines.report import SEED, Table, signed
 from ragloom.writing import write_aside
 
 PERCENTS = range(0, 101, 10)  # of the questions, where curves are shown
+_HOW_OFTEN: Mapping[Mode, str] = {"none": "never", "single": "always", "iterative": "always"}
 
 Gates = Mapping[str, Sequence[Decision]]  # by name: a decision for each outcome, in their order
 Evaluations = Mapping[str, GateEvaluation]  # by the name of the gate
@@ -82,7 +83,7 @@ def gate_report(
         if len(places) < len(outcomes):
             theirs = {name: [decisions[place] for place in places] for name, decisions in gates.items()}
             shown = gates_table([outcomes[place] for place in places], theirs, metric=metric, costs=costs)
-            tables[f"Group {_line(group) or 'without a name'}"] = shown
+            tables[f"Group {_line(group) or 'without a name'}"] = Table(shown.columns, shown.rows, shown.notes[:1])
     sections = [f"## {title}\n\n{table.markdown()}" for title, table in tables.items() if table.rows]
     return "\n\n".join([f"# Gates on {len(outcomes)} questions", *sections]) + "\n"
 
@@ -92,11 +93,19 @@ def gate_report(
 
 @dataclass(frozen=True, slots=True)
 class _System:
-    """A gate, or what it is compared with: how right it is on each question, and its share of each mode."""
+    """A gate, or what gates are compared with.
+
+    Attributes:
+        name: for a row.
+        values: how right it is, a question each.
+        mix: share of the questions for each mode.
+        drawn: values of a random gate of the same mix; none for what is no gate.
+    """
 
     name: str
     values: tuple[float, ...]
     mix: Mapping[Mode, float]
+    drawn: tuple[float, ...] = ()
 
 
 def gates_table(
@@ -114,27 +123,19 @@ def gates_table(
         InputError: there are no outcomes, or some lack the answers without passages, or with.
     """
     modes = _modes(outcomes)
-    fixed = {f"{'never' if mode == 'none' else 'always'} ({mode})": replay(Fixed(mode), outcomes) for mode in modes}
-    oracles = {
-        f"oracle ({', '.join(modes[:last])})": oracle(outcomes, modes[:last], metric=metric)
-        for last in range(2, len(modes) + 1)
-    }
-    systems = [_system(name, outcomes, decisions, metric) for name, decisions in fixed.items()]
-    against = systems[1:]
-    for name, decisions in gates.items():
-        gate = _system(_line(name), outcomes, decisions, metric)
-        systems += [gate, _System("random, same shares", at_random(outcomes, gate.mix, metric=metric), gate.mix)]
-    systems += [_system(name, outcomes, decisions, metric) for name, decisions in oracles.items()]
+    systems = _systems(outcomes, gates, modes, metric)
+    always = systems[1 : len(modes)]
     return Table(
         (
-            *("gate", metric, *(f"against {other.name}" for other in against)),
+            *("gate", metric, *(f"against {system.name}" for system in always), "against random"),
             *("retrieved", "cost", f"share of {' / '.join(modes)}"),
         ),
         tuple(
             (
                 system.name,
-                _accuracy(system),
-                *(_difference(system, other) for other in against),
+                _accuracy(system.values),
+                *(_difference(system.values, other.values) for other in always),
+                _difference(system.values, system.drawn or system.values),
                 f"{1 - system.mix['none']:.1%}",
                 f"{mean_cost(system.mix, costs):.2f}",
                 " / ".join(f"{system.mix[mode]:.2f}" for mode in modes),
@@ -197,7 +198,7 @@ def curves_table(evaluations: Evaluations) -> Table:
         (
             f"{percent} %",
             *(_number(_at(percent, curve)) for curve in curves),
-            *(_number(_at(percent, (risk[0], *risk))) for risk in risks),
+            *(_number(_at(percent, (risk[0], *risk)) if percent else None) for risk in risks),
         )
         for percent in PERCENTS
     ]
@@ -242,17 +243,30 @@ def _modes(outcomes: Sequence[Outcome]) -> tuple[Mode, ...]:
     return modes
 
 
-def _system(name: str, outcomes: Sequence[Outcome], decisions: Sequence[Decision], metric: str) -> _System:
-    return _System(name, decided_values(outcomes, decisions, metric=metric), mix_of(decisions))
+def _systems(outcomes: Sequence[Outcome], gates: Gates, modes: Sequence[Mode], metric: str) -> list[_System]:
+    """Never and always of each kind; each gate, and the random one of its mix; the oracles."""
+
+    def judged(name: str, decisions: Sequence[Decision]) -> _System:
+        return _System(name, decided_values(outcomes, decisions, metric=metric), mix_of(decisions))
+
+    systems = [judged(f"{_HOW_OFTEN[mode]} ({mode})", replay(Fixed(mode), outcomes)) for mode in modes]
+    for name, decisions in gates.items():
+        gate = judged(_line(name), decisions)
+        drawn = at_random(outcomes, gate.mix, metric=metric)
+        systems += [replace(gate, drawn=drawn), _System("random, same shares", drawn, gate.mix)]
+    for last in range(2, len(modes) + 1):
+        best = oracle(outcomes, modes[:last], metric=metric)
+        systems.append(judged(f"oracle ({', '.join(modes[:last])})", best))
+    return systems
 
 
-def _accuracy(system: _System) -> str:
-    interval = bootstrap(system.values, seed=SEED)
+def _accuracy(values: Sequence[float]) -> str:
+    interval = bootstrap(values, seed=SEED)
     return f"{interval.value:.3f} [{interval.low:.3f}, {interval.high:.3f}]"
 
 
-def _difference(system: _System, other: _System) -> str:
-    return "" if system is other else signed(paired_bootstrap(system.values, other.values, seed=SEED))
+def _difference(values: Sequence[float], others: Sequence[float]) -> str:
+    return "" if values is others else signed(paired_bootstrap(values, others, seed=SEED))
 
 
 def _at(percent: int, curve: Sequence[float]) -> float:

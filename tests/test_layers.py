@@ -13,7 +13,7 @@ ROOT = Path(__file__).parents[1]
 PACKAGE = ROOT / "src" / "ragloom"
 FOLDERS = ("components", "graph", "pipelines", "flows")
 LAYERS = ("core", *FOLDERS, "command line")  # each may import itself and what stands before it
-COMMAND_LINE = {"__init__", "__main__", "arguments", "console", "graph_commands"}
+COMMAND_LINE = {"__init__", "__main__", "arguments", "console", "gate_commands", "graph_commands"}
 
 # A third-party package is imported in its home only, so that it can be replaced, and loaded late, in one place.
 # A home is a module, or a package with everything in it.
@@ -37,7 +37,7 @@ HOMES = {
     "pyarrow": {"graph.exporting", "pipelines.export"},
     "pydantic": {"pipelines.settings"},
     "rank_bm25": {"components.bm25"},
-    "scipy": {"graph", "pipelines.drift", "pipelines.evaluation", "pipelines.gate_metrics"},
+    "scipy": {"graph", "pipelines.drift", "pipelines.evaluation"},
     "spacy": {"graph.spacy_extraction"},
     "Stemmer": {"components.tokenizing"},
     "tokenizers": {"components.minilm"},
