@@ -45,7 +45,7 @@ def drift(calibration: Sequence[float], running: Sequence[float]) -> Drift:
     """Compare the numbers of a running batch with those of the calibration set.
 
     They have drifted when the difference is both more than chance (two-sample Kolmogorov-Smirnov, p < .01) and more
-    than moderate (stability index from .1 on): in a large batch the test alone finds differences that change nothing,
+    than small (stability index from .1 on): in a large batch the test alone finds differences that change nothing,
     and in a small one the index alone finds chance.
 
     Args:
