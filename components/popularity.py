@@ -102,10 +102,8 @@ class Popularity:
 
         def rank(found: tuple[str, int, int]) -> tuple[bool, int, float, int]:
             name, start, end = found
-            lower = not any(
-                word[0].isupper() for word in spelt[max(start, 1) : end]
-            )  # a first word always has a capital
-            return lower, start - end, self._counts[name], start
+            inner = spelt[max(start, 1) : end]  # the question's first word has a capital whatever it is
+            return not any(word[0].isupper() for word in inner), start - end, self._counts[name], start
 
         name, start, end = min(self._names(words), key=rank, default=("", 0, 0))
         return name, " ".join((*words[:start], "_", *words[end:])) if name else ""
