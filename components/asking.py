@@ -19,7 +19,7 @@ from ragloom.components.llm import IdentifiedLLM, request_key
 from ragloom.components.passage_prompts import Prompt
 from ragloom.components.reading import PromptReader, check_question
 from ragloom.components.structured import complete_json
-from ragloom.errors import BadReply
+from ragloom.errors import BadReply, EmptyReply
 from ragloom.types import Answer, Options
 
 
@@ -88,9 +88,7 @@ class AskMarker:
         """
         try:
             answer = PromptReader(self.llm, prompt=self._prompt, options=self.options)(question, ())
-        except BadReply as error:
-            if not _said_nothing(error):
-                raise
+        except EmptyReply:
             return Observation({"ask_marker": 1.0}, note="empty")
         if reason := self._reason(answer.text):
             return Observation({"ask_marker": 1.0}, note=reason)
@@ -103,10 +101,6 @@ class AskMarker:
             return "marker"
         phrase = admission(text, self.unknowing)
         return f"does not know: {phrase}" if phrase else ""
-
-
-def _said_nothing(error: BadReply) -> bool:
-    return bool(re.search(r"(an empty|no) text|but no answer", error.problem))
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -12,13 +12,14 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Literal
 
-from ragloom.errors import BadReply
+from ragloom.errors import BadReply, EmptyReply
 from ragloom.types import Message, Options, TokenLogprob, Usage
 
 Api = Literal["chat", "completions"]
 
 _MOST_TOKENS = 10_000_000  # a server that claims more for one call has a fault
 _SAMPLING = {"temperature", "top_p", "seed"}
+_IMPOSSIBLE = -100.0  # stands for a log-probability of minus infinity, which JSON has no number for
 _STOPPED = {"stop", "eos", "eos_token", "stop_sequence", "end_turn"}
 
 
@@ -220,7 +221,7 @@ def read_completion(body: dict[str, Any]) -> Completion:
         raise BadReply("the reply has no choices")
     text = _text(choice)
     if not isinstance(text, str) or not text.strip():
-        raise BadReply(
+        raise EmptyReply(
             f"the reply has {'an empty' if isinstance(text, str) else 'no'} text",
             "a model that thinks first needs more max_tokens" if choice.get("finish_reason") == "length" else "",
         )
@@ -257,11 +258,16 @@ def _read_logprobs(logprobs: Any) -> tuple[TokenLogprob, ...] | None:
 
 
 def _token(token: str, logprob: float, alternatives: list[tuple[str, float]]) -> TokenLogprob:
-    for value in (logprob, *(value for _, value in alternatives)):
-        if not math.isfinite(value):
-            raise ValueError("not a probability")
-    others = tuple((clean(text), float(value)) for text, value in alternatives)
-    return TokenLogprob(clean(token), float(logprob), others)
+    others = tuple((clean(text), _logprob(value)) for text, value in alternatives)
+    return TokenLogprob(clean(token), _logprob(logprob), others)
+
+
+def _logprob(value: float) -> float:
+    if value == -math.inf:  # what servers give for a token that a grammar or top_p rules out
+        return _IMPOSSIBLE
+    if not math.isfinite(value):
+        raise ValueError("not a probability")
+    return float(value)
 
 
 def read_usage(body: dict[str, Any], *, prompt_tokens: int) -> Usage:

@@ -24,6 +24,7 @@ from ragloom.errors import (
     BudgetExceeded,
     ConfigError,
     DeadlineExceeded,
+    EmptyReply,
     EndpointUnreachable,
     RagloomError,
     RateLimited,
@@ -37,7 +38,7 @@ if TYPE_CHECKING:  # openai takes seconds to import
 T = TypeVar("T")
 
 OPENAI_URL = "https://api.openai.com/v1"
-_ATTEMPTS: dict[type[RagloomError], int] = {EndpointUnreachable: 3, RateLimited: 3, BadReply: 2}
+_ATTEMPTS: dict[type[RagloomError], int] = {EndpointUnreachable: 3, RateLimited: 3, BadReply: 2, EmptyReply: 2}
 _LONGEST_BACKOFF_S = 20.0
 
 

@@ -11,7 +11,7 @@ from typing import Literal
 
 from ragloom.components.completions import estimate_tokens
 from ragloom.components.passage_prompts import Prompt
-from ragloom.errors import BadReply, ConfigError, InputError
+from ragloom.errors import ConfigError, EmptyReply, InputError
 from ragloom.run import span
 from ragloom.types import LLM, Answer, Chunk, Citation, Hit, Options
 
@@ -87,7 +87,7 @@ class PromptReader:
         Raises:
             InputError: the question is empty or too long.
             ConfigError: no passage fits `context_tokens`, or the prompt has no place for passages.
-            BadReply: the reply cites, but says nothing.
+            EmptyReply: the reply cites, but says nothing.
         """
         check_question(question)
         prompt = self.prompt or packaged_prompt(self.mode, closed_book=not hits)
@@ -124,7 +124,7 @@ def _split_citations(reply: str) -> tuple[str, list[int]]:
     numbers = [int(number) for marks in _CITATION.findall(reply) for number in marks.split(",")]
     text = _CITATION.sub("", reply).strip()
     if not text:
-        raise BadReply("the reply holds citations, but no answer", "ask again, or use a larger model")
+        raise EmptyReply("the reply holds citations, but no answer", "ask again, or use a larger model")
     return text, list(dict.fromkeys(numbers))
 
 

@@ -91,6 +91,10 @@ class BadReply(LLMError):
     retryable = True
 
 
+class EmptyReply(BadReply):
+    """The model replied without saying anything."""
+
+
 class BudgetExceeded(RagloomError):
     """A run's budget does not cover the next call, which was not made; or its seconds were over during a call."""
 

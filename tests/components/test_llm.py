@@ -289,7 +289,7 @@ def test_every_call_is_in_the_ledger_with_how_it_ended(store: Store):
             llm(asking("other"))
     first, second = store.attempts()
     assert (first.run_id, first.usage.calls, first.error) == ("monday", 1, "")
-    assert (second.run_id, second.error) == ("", "BadReply")
+    assert (second.run_id, second.error) == ("", "EmptyReply")
 
 
 def test_threads_that_ask_the_same_at_once_make_one_call(store: Store):
