@@ -33,8 +33,11 @@ _QUOTED = re.compile(r'["\u201c\u201e\u00ab](.+)["\u201d\u201f\u00bb]')
 _MARKS = " \t\"'\u201c\u201d\u201e\u201f\u00ab\u00bb*`"
 _NAME = re.compile(r"\b(?:[^\W\d_]*[A-Z\u00c0-\u00de]\w*|\w*\d\w*)")
 _LABEL = re.compile(r"^\W*(?:\d+\W+)?(missing|search|query)\W*:[\s*]*", re.IGNORECASE)
-_VERDICT = re.compile(r"\b(?:(A|B)(?! [a-z])|(true|yes)|(false|no|neither|same|equal(?:ly)?|tie))\b")
-_WINNER = re.compile(r"\b([AB])\W+(?:is|serves|wins|answers|holds|has)\b(?! not)")
+_VERDICT = re.compile(
+    r"\b(?:(A(?! (?!and\b|or\b)[a-z])|B)|(true|yes)|(false|no|neither|same|equal(?:ly)?|tie))\b"  # but not the article
+)
+_WINNER = re.compile(r"\b([AB])\W+(?:is|serves|wins|answers)\b(?:(?!\bnot\b)[^.?!\n]){0,40}?\bbetter\b")
+_SHORTEST = 8  # letters and digits of a quote that says something
 _words = Tokenizer()
 
 
@@ -229,7 +232,7 @@ def _grown(note: Note, lines: Sequence[_Line], question: str, chunks: Sequence[C
 
 def _verified(line: _Line, question: str, chunks: Sequence[Chunk], step: int) -> Claim | None:
     """The claim with the place of its words; None where they stand in no passage, or are too few to say anything."""
-    if len(_words(line.quote)) < 2:
+    if sum(map(str.isalnum, line.quote)) < _SHORTEST or not _words(line.quote):
         return None
     cited = [chunks[line.passage - 1]] if 1 <= line.passage <= len(chunks) else []
     for chunk in [*cited, *(chunk for chunk in chunks if chunk not in cited)]:

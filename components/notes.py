@@ -244,9 +244,9 @@ class NoteCollector:
 
     def _states(self, state: Notes, run: _OwnRun) -> Iterator[Notes]:
         """The state after each step, and before the first one with the passages that the question found."""
-        if state.steps:
-            yield (state := replace(state, stop=self._reason(state)))
-        elif not state.hits:
+        state = replace(state, stop=self._reason(state) if state.steps else "")
+        yield state
+        if not state.hits and not state.steps:
             yield (state := replace(state, hits=self._retrieved([state.question], ())))
         while not state.stop:
             with span("step", number=len(state.steps)) as attributes:

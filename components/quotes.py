@@ -27,7 +27,8 @@ def find_quote(quote: str, text: str) -> tuple[int, int] | None:
     stand there so, a run of the text with at least four fifths of its words in their order will do; but numbers and
     negations must be the same, since with another number it is another fact.
 
-    Takes time in proportion to the length of the text.
+    Takes time in proportion to the length of the text. Where words of a quote repeat, difflib may pair them badly and
+    find less than there is.
 
     >>> find_quote("the “Low Tide” album", 'She made the "Low  Tide" album.')
     (9, 30)
