@@ -5,22 +5,29 @@ from __future__ import annotations
 import argparse
 import json
 import os
-import signal
 import sys
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
 from ragloom.arguments import command_line
-from ragloom.console import SOME_FAILED, open_workspace, print_json, require_workspace, say
+from ragloom.console import (
+    SOME_FAILED,
+    UNFINISHED,
+    open_workspace,
+    print_json,
+    require_workspace,
+    say,
+    stoppable,
+    usage_line,
+)
 from ragloom.errors import ConfigError, RagloomError
 
 if TYPE_CHECKING:
     from ragloom.pipelines.settings import Settings
     from ragloom.store import Store
-    from ragloom.types import Answer, Usage
+    from ragloom.types import Answer
 
-INTERRUPTED, UNFINISHED, BUG = 130, 75, 70
+INTERRUPTED, BUG = 130, 70
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -91,7 +98,7 @@ def _index(args: argparse.Namespace) -> int:
 
 def _ask(args: argparse.Namespace) -> int:
     from ragloom.codec import to_json
-    from ragloom.pipelines.wiring import open_pipeline
+    from ragloom.pipelines.opening import open_pipeline
     from ragloom.run import Run
 
     settings = _settings(args)
@@ -117,14 +124,14 @@ def _batch(args: argparse.Namespace) -> int:
         estimate = estimate_file(settings, args.questions, sample=args.sample)
         print_json(to_json(estimate)) if args.json else _print_estimate(estimate)
         return 0
-    with _stoppable() as stop:
+    with stoppable() as stop:
         report = answer_file(settings, args.questions, args.out, retry_failed=args.retry_failed, stop=stop)
     if args.json:
         print_json(to_json(report))
     else:
         say(
             f"run {report.run_id}: {report.done} answered ({report.answered} now), {report.failed} failed, "
-            f"{report.pending} pending; {_usage(report.usage)} in {report.seconds:.1f} s"
+            f"{report.pending} pending; {usage_line(report.usage)} in {report.seconds:.1f} s"
         )
         if args.out:
             say(f"answers: {args.out}")
@@ -135,33 +142,6 @@ def _batch(args: argparse.Namespace) -> int:
     if report.stopped:
         return stop.exit_code or UNFINISHED
     return SOME_FAILED if report.failed else 0
-
-
-class _Stop:
-    """True once the user asked to stop; a second time ends the process at once, which the store survives."""
-
-    def __init__(self) -> None:
-        self.exit_code = 0
-
-    def __call__(self) -> bool:
-        return bool(self.exit_code)
-
-    def ask(self, number: int, _: Any) -> None:
-        if self.exit_code:
-            os._exit(self.exit_code)
-        self.exit_code = 128 + number
-        os.write(2, b"\nragloom: finishing the questions under way; once more to stop at once\n")
-
-
-@contextmanager
-def _stoppable() -> Iterator[_Stop]:
-    stop = _Stop()
-    earlier = {number: signal.signal(number, stop.ask) for number in (signal.SIGINT, signal.SIGTERM)}
-    try:
-        yield stop
-    finally:
-        for number, handler in earlier.items():
-            signal.signal(number, handler)
 
 
 def _eval(args: argparse.Namespace) -> int:
@@ -188,6 +168,12 @@ def _graph(args: argparse.Namespace) -> int:
     from ragloom.graph_commands import run_graph
 
     return run_graph(args, _settings(args))
+
+
+def _gate(args: argparse.Namespace) -> int:
+    from ragloom.gate_commands import run_gate
+
+    return run_gate(args, _settings(args))
 
 
 def _flow(args: argparse.Namespace) -> int:
@@ -249,13 +235,6 @@ def _stream(piece: str) -> None:
     sys.stdout.flush()
 
 
-def _usage(usage: Usage) -> str:
-    price = "price unknown" if usage.cost is None else f"${usage.cost:.4f}"
-    cached = f" and {usage.cache_hits} kept replies" if usage.cache_hits else ""
-    calls = "1 call" if usage.calls == 1 else f"{usage.calls} calls"
-    return f"{calls}{cached}, {usage.tokens} tokens, {price}"
-
-
 def _print_answer(answer: Answer, store: Store, *, streamed: bool, trace: bool) -> None:
     say("" if streamed else answer.text)
     if answer.abstained:
@@ -268,7 +247,7 @@ def _print_answer(answer: Answer, store: Store, *, streamed: bool, trace: bool) 
         place = f"{document.source}, characters {citation.start}-{citation.end}"
         say(f"\n[{citation.number}] {f'{chunk.title} ({place})' if chunk.title else place}")
         say(f"    {shown}")
-    say(f"\n{_usage(answer.run.usage)} in {answer.run.seconds:.2f} s")
+    say(f"\n{usage_line(answer.run.usage)} in {answer.run.seconds:.2f} s")
     if trace:
         depths: list[int] = []
         for step in answer.run.spans:
@@ -298,6 +277,7 @@ _COMMANDS: dict[str, Callable[[argparse.Namespace], int]] = {
     "batch": _batch,
     "eval": _eval,
     "graph": _graph,
+    "gate": _gate,
     "flow": _flow,
     "models": _models,
     "doctor": _doctor,

@@ -15,16 +15,19 @@ _SETTINGS_OF = {  # which settings a command takes, by the heading of its --help
     "retrieval": ("retriever", "steps"),
     "walk": ("walk_from",),
     "graph": ("extractor",),
-    "pipeline": ("pipeline", "k", "mode", "prompt", "context_tokens"),
+    "pipeline": ("pipeline",),
+    "reading": ("k", "mode", "prompt", "context_tokens"),
     "notes": ("note_taker",),
-    "gate": ("gate", "gate_bound", "when_needed", "iterative", "popularity", "outcomes", "allow_mismatch"),
+    "gate": ("gate", "gate_bound", "when_needed", "allow_mismatch"),
+    "what gates look at": ("iterative", "popularity", "outcomes"),
     "model": ("model", "base_url", "api", "api_key_env", "max_tokens", "seed", "deadline_s"),
     "embedder": ("embedder", "embedding_base_url"),
     "batch": ("workers", "retrieval_rate"),
     "budget": ("max_total_tokens", "max_calls", "max_cost", "max_seconds"),
 }
 
-_ANSWERING = ("pipeline", "retrieval", "walk", "graph", "notes", "gate", "model", "embedder")
+_MODES = ("reading", "retrieval", "walk", "graph", "notes", "what gates look at", "model", "embedder")
+_ANSWERING = ("pipeline", "gate", *_MODES)
 
 
 def command_line() -> argparse.ArgumentParser:
@@ -37,7 +40,10 @@ def command_line() -> argparse.ArgumentParser:
     )
     parser.add_argument("--version", action="version", version=f"ragloom {version('ragloom')}")
     commands = parser.add_subparsers(dest="command", metavar="COMMAND", required=True)
-    for add in (_add_index, _add_ask, _add_batch, _add_eval, _add_graph, _add_flow, _add_models, _add_doctor):
+    for add in (
+        *(_add_index, _add_ask, _add_batch, _add_eval, _add_graph),
+        *(_add_gate, _add_flow, _add_models, _add_doctor),
+    ):
         add(commands)
     return parser
 
@@ -81,6 +87,10 @@ def _positive(text: str) -> int:
     if not text.isdecimal() or int(text) < 1:
         raise argparse.ArgumentTypeError(f"{text!r} is not a whole number of at least 1")
     return int(text)
+
+
+def _names(text: str) -> list[str]:
+    return [name.strip() for name in text.split(",") if name.strip()]
 
 
 def _port(text: str) -> int:
@@ -260,6 +270,103 @@ def _add_graph_export(actions: _Commands) -> argparse.ArgumentParser:
     return parser
 
 
+def _add_gate(commands: _Commands) -> None:
+    parser = _command(
+        commands,
+        "gate",
+        "gates that retrieve only where it helps: collect outcomes, calibrate a gate from them, report on it",
+        "ragloom gate collect labelled.jsonl --signals question,draft --out outcomes.jsonl\n"
+        "  ragloom gate calibrate outcomes.jsonl --out gate.json --objective price=0.02\n"
+        "  ragloom gate report outcomes.jsonl --gate gate.json\n"
+        '  ragloom ask "Who founded the observatory?" --pipeline adaptive --gate gate.json',
+    )
+    actions = parser.add_subparsers(dest="action", metavar="ACTION", required=True)
+    for add in (_add_gate_collect, _add_gate_calibrate, _add_gate_report):
+        _add_common(add(actions), default=argparse.SUPPRESS)
+
+
+def _add_collecting(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--signals",
+        type=_names,
+        default="question",
+        metavar="NAME,...",
+        help="what is measured: question, draft, ask, self-assessment, confidence, samples, prompts, popularity, "
+        "retrieval, neighbours, answers (default: question)",
+    )
+    parser.add_argument(
+        "--modes",
+        type=_names,
+        default="none,single",
+        metavar="MODE,...",
+        help="none, single, iterative (default: none,single)",
+    )
+
+
+def _add_aim(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--objective",
+        default="accuracy",
+        metavar="WHAT",
+        help="accuracy; price=0.02, less so much for each unit of cost; rate=0.6 or cost=3, at most that; "
+        "match=single:0.01, the cheapest within that of a mode; risk=0.2 (default: accuracy)",
+    )
+    _add_costs(parser)
+
+
+def _add_costs(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--costs", metavar="MODE=COST,...", help="of answering under each mode (default: none=0,single=1,iterative=4)"
+    )
+
+
+def _add_gate_collect(actions: _Commands) -> argparse.ArgumentParser:
+    parser = _action(
+        actions,
+        "collect",
+        "answer labelled questions under each mode, and measure what gates could decide by",
+        "Each question once; the same command resumes. 200 questions are enough for a threshold, 500 for a model.",
+    )
+    parser.add_argument("questions", type=Path, help="JSONL with id, question, answers; or a public dataset's file")
+    _add_collecting(parser)
+    parser.add_argument("--out", type=Path, required=True, metavar="FILE", help="the outcomes, as .jsonl")
+    parser.add_argument("--retry-failed", action="store_true", help="try failed questions again")
+    _add_settings(parser, "where", *_MODES, "batch", "budget")
+    return parser
+
+
+def _add_gate_calibrate(actions: _Commands) -> argparse.ArgumentParser:
+    parser = _action(
+        actions,
+        "calibrate",
+        "choose a gate by cross-validation on outcomes, and save it",
+        "No model is called; the gate holds for the model and prompts of the settings, which should be those of the "
+        "collection. Where no gate is better than a fixed mode, the fixed mode is what is saved.",
+    )
+    parser.add_argument("outcomes_file", type=Path, metavar="OUTCOMES", help="JSONL of `ragloom gate collect`")
+    parser.add_argument("--out", type=Path, required=True, metavar="FILE", help="the gate, as .json")
+    _add_aim(parser)
+    parser.add_argument("--report", type=Path, metavar="FILE", help="a report in Markdown")
+    _add_settings(parser, "where", *_MODES)
+    return parser
+
+
+def _add_gate_report(actions: _Commands) -> argparse.ArgumentParser:
+    parser = _action(
+        actions,
+        "report",
+        "replay gates on outcomes, beside never, always, at random and at best",
+        "No model is called.",
+    )
+    parser.add_argument("outcomes_file", type=Path, metavar="OUTCOMES", help="JSONL of `ragloom gate collect`")
+    parser.add_argument(
+        "--gate", dest="gates", type=Path, action="append", default=[], metavar="FILE", help="may be repeated"
+    )
+    parser.add_argument("--out", type=Path, metavar="FILE", help="the report, in Markdown")
+    _add_costs(parser)
+    return parser
+
+
 def _add_flow(commands: _Commands) -> None:
     parser = _command(
         commands,
@@ -267,12 +374,14 @@ def _add_flow(commands: _Commands) -> None:
         "the same as Prefect flows, at once or on a schedule",
         'ragloom flow batch questions.jsonl --out answers.jsonl --cron "0 3 * * *"',
     )
-    parser.add_argument("name", choices=("index", "build-graph", "batch", "evaluate"))
+    parser.add_argument("name", choices=("index", "build-graph", "batch", "evaluate", "calibrate-gate"))
     parser.add_argument(
         "paths", nargs="*", metavar="PATH", help="what to index, the questions, or extractions of HippoRAG's to import"
     )
-    parser.add_argument("--out", type=Path, metavar="FILE", help="answers as .jsonl or .parquet")
+    parser.add_argument("--out", type=Path, metavar="FILE", help="answers as .jsonl or .parquet; a gate as .json")
     parser.add_argument("--report", type=Path, metavar="FILE", help="a report in Markdown")
+    _add_collecting(parser)
+    _add_aim(parser)
     parser.add_argument("--cron", metavar="WHEN", help="stay and run on this schedule; needs `prefect server start`")
     _add_settings(parser, *_SETTINGS_OF)
 

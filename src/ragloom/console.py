@@ -1,9 +1,10 @@
-"""What commands share: the workspace they open, and how they print."""
+"""What commands share: the workspace they open, how they are stopped, and how they print."""
 
 from __future__ import annotations
 
 import json
 import os
+import signal
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -14,8 +15,9 @@ from ragloom.errors import ConfigError, StoreLocked
 if TYPE_CHECKING:
     from ragloom.pipelines.settings import Settings
     from ragloom.store import Store
+    from ragloom.types import Usage
 
-SOME_FAILED = 1  # the exit code
+SOME_FAILED, UNFINISHED = 1, 75  # exit codes
 
 
 @contextmanager
@@ -51,6 +53,36 @@ def require_workspace(settings: Settings) -> None:
         )
 
 
+class Stop:
+    """True once the user asked to stop; a second time ends the process at once, which the store survives."""
+
+    def __init__(self) -> None:
+        self.exit_code = 0
+
+    def __call__(self) -> bool:
+        """Whether it was asked for."""
+        return bool(self.exit_code)
+
+    def ask(self, number: int, _: Any) -> None:
+        """Handle a signal."""
+        if self.exit_code:
+            os._exit(self.exit_code)
+        self.exit_code = 128 + number
+        os.write(2, b"\nragloom: finishing the questions under way; once more to stop at once\n")
+
+
+@contextmanager
+def stoppable() -> Iterator[Stop]:
+    """Within it, interrupting or terminating the process only asks it to stop."""
+    stop = Stop()
+    earlier = {number: signal.signal(number, stop.ask) for number in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        yield stop
+    finally:
+        for number, handler in earlier.items():
+            signal.signal(number, handler)
+
+
 def say(text: str) -> None:
     """Print the text."""
     print(text)  # noqa: T201
@@ -59,3 +91,11 @@ def say(text: str) -> None:
 def print_json(value: Any) -> None:
     """Print one JSON value."""
     say(json.dumps(value, ensure_ascii=False, indent=2))
+
+
+def usage_line(usage: Usage) -> str:
+    """Calls, tokens and price in a line."""
+    price = "price unknown" if usage.cost is None else f"${usage.cost:.4f}"
+    cached = f" and {usage.cache_hits} kept replies" if usage.cache_hits else ""
+    calls = "1 call" if usage.calls == 1 else f"{usage.calls} calls"
+    return f"{calls}{cached}, {usage.tokens} tokens, {price}"
