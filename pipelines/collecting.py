@@ -19,6 +19,8 @@ from ragloom.types import Answer, Chunk, Hit
 if TYPE_CHECKING:
     from ragloom.components.notes import Notes
 
+PLACES = 5  # that a passage moves up where it is named
+
 Collector = Callable[[str], "Notes"]  # a NoteCollector, or any other function of its shape
 
 
@@ -38,14 +40,14 @@ class CollectThenRead:
 
     def __call__(self, question: str, /) -> Answer:
         """The answer, with its run record: spans `collect`, with how many passages were `found`, why it was the end
-        (`stop`) and the spans of the collector in it, and the reader's. Its hits are in the order of `named_first`.
+        (`stop`) and the spans of the collector in it, and the reader's. Its hits are in the order of `named_earlier`.
         """
         check_question(question)
         with Run() as run:
             with span("collect") as attributes:
                 notes = self.collector(question)
                 attributes |= {"found": len(notes.hits), "claims": len(notes.note), "stop": notes.stop}
-            hits = named_first(question, notes.note, notes.hits)
+            hits = named_earlier(question, notes.note, notes.hits)
             answer = self.reader(question, notes.note, hits) if hits else Answer(NOTHING_FOUND, abstained=True)
         return replace(answer, run=run.record())
 
@@ -61,7 +63,7 @@ class CollectedPassages:
     collector: Collector
 
     def __call__(self, query: str, k: int, /) -> list[Hit]:
-        """The first k passages in the order of `named_first`; the score of a hit is 1 / its rank.
+        """The first k passages in the order of `named_earlier`; the score of a hit is 1 / its rank.
 
         Raises:
             ValueError: k below 1.
@@ -69,16 +71,18 @@ class CollectedPassages:
         if k < 1:
             raise ValueError(f"k must be at least 1, got {k}")
         notes = self.collector(query)
-        hits = named_first(query, notes.note, notes.hits)[:k]
+        hits = named_earlier(query, notes.note, notes.hits)[:k]
         return [Hit(hit.chunk, 1 / rank) for rank, hit in enumerate(hits, 1)]
 
 
-def named_first(question: str, note: Note, hits: Sequence[Hit]) -> list[Hit]:
-    """The hits whose passages are named by the question or by a claim of another passage, then the others.
+def named_earlier(question: str, note: Note, hits: Sequence[Hit]) -> list[Hit]:
+    """The hits in the order they were found, but for those that are named: they move up by five places.
 
-    Such a passage is a link of the chain from the question to the answer. Within both parts the order is that in which
-    the passages were found, so that earlier steps stand before later ones. Scores stay as they are: those of different
-    searches are not comparable.
+    A passage is named where the question, or a claim of another passage, has its name: it is a link of the chain from
+    the question to the answer. With five places, those of one retrieval, such passages of the first step overtake the
+    others of their step, and those of the second step stand among them. With as many as there are, retrievals that know
+    of names themselves, such as the graph's, lose more than others gain (`benchmarks/notes.py`). Scores stay as they
+    are: those of different searches are not comparable.
     """
     asked = f" {normalise(question)} "
     claims = [(claim.chunk_id, f" {normalise(claim.text)} ") for claim in note]
@@ -87,7 +91,8 @@ def named_first(question: str, note: Note, hits: Sequence[Hit]) -> list[Hit]:
         texts = [asked, *(text for chunk_id, text in claims if chunk_id != chunk.id)]
         return any(f" {name} " in text for name in names(chunk) for text in texts)
 
-    return sorted(hits, key=lambda hit: not named(hit.chunk))
+    places = [place - PLACES * named(hit.chunk) for place, hit in enumerate(hits)]
+    return [hits[place] for place in sorted(range(len(hits)), key=places.__getitem__)]
 
 
 def entities_by_rules(chunk: Chunk) -> tuple[str, ...]:

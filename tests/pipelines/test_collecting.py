@@ -14,7 +14,7 @@ from ragloom.components.note_reading import NoteReader
 from ragloom.components.notes import NoteCollector, Notes
 from ragloom.components.reading import PromptReader, packaged_prompt
 from ragloom.errors import InputError
-from ragloom.pipelines.collecting import CollectedPassages, CollectThenRead, entities_by_rules, named_first
+from ragloom.pipelines.collecting import CollectedPassages, CollectThenRead, entities_by_rules, named_earlier
 from ragloom.pipelines.question_answering import NOTHING_FOUND
 from ragloom.types import Answer, Chunk, Hit, RunRecord
 
@@ -115,20 +115,29 @@ def hits(*chunks: Chunk) -> list[Hit]:
     return [Hit(chunk, 1.0) for chunk in chunks]
 
 
-def test_passages_that_the_question_or_a_claim_names_stand_first():
-    found = hits(OTHERS[0], ALBUM, OTHERS[1], CELLIST)
+def test_passages_that_the_question_or_a_claim_names_move_up_by_five():
+    found = hits(*OTHERS, OTHERS[0], OTHERS[1], ALBUM, CELLIST)  # places 7 and 8
     note = (claim(ALBUM, "Low Tide: Its songs are by Tamsin Orrell."),)
-    assert ids(named_first("Who made low tide?", note, found)) == ["album", "cellist", "other 0", "other 1"]
-    assert ids(named_first("Who made it?", note, found)) == ["cellist", "other 0", "album", "other 1"]
+    assert (
+        ids(named_earlier("Who made low tide?", note, found)).index("album") == 3
+    )  # behind place 2, as it stood there
+    assert ids(named_earlier("Who made low tide?", note, found)).index("cellist") == 5
+    assert ids(named_earlier("Who made it?", note, found))[-1] == "album"
+
+
+def test_a_passage_that_is_named_overtakes_those_of_its_step():
+    note = (claim(ALBUM, "Low Tide: Its songs are by Tamsin Orrell."),)
+    found = hits(OTHERS[0], ALBUM, OTHERS[1], CELLIST)
+    assert ids(named_earlier("Who made low tide?", note, found)) == ["album", "cellist", "other 0", "other 1"]
 
 
 def test_a_passage_is_not_named_by_its_own_claim():
     note = (claim(CELLIST, "Tamsin Orrell: A cellist."),)
-    assert ids(named_first("q", note, hits(ALBUM, CELLIST))) == ["album", "cellist"]
+    assert ids(named_earlier("q", note, hits(ALBUM, CELLIST))) == ["album", "cellist"]
 
 
 def test_a_name_is_whole_words():
-    assert ids(named_first("Does the tidelow tides end?", (), hits(OTHERS[0], ALBUM))) == ["other 0", "album"]
+    assert ids(named_earlier("Does the tidelow tides end?", (), hits(OTHERS[0], ALBUM))) == ["other 0", "album"]
 
 
 @given(st.permutations([ALBUM, CELLIST, VILLAGE, *OTHERS]), st.text(max_size=20), st.data())
@@ -137,7 +146,7 @@ def test_the_order_is_a_permutation_and_keeps_the_order_of_both_parts(
 ):
     texts = [f"{chunk.title} and {other.title}" for chunk in chunks[:3] for other in chunks[:3]]
     chosen = data.draw(st.lists(st.tuples(st.sampled_from(chunks), st.sampled_from(texts)), max_size=4))
-    ordered = named_first(question, tuple(claim(chunk, text) for chunk, text in chosen), hits(*chunks))
+    ordered = named_earlier(question, tuple(claim(chunk, text) for chunk, text in chosen), hits(*chunks))
     places = [chunks.index(hit.chunk) for hit in ordered]
     assert sorted(places) == list(range(len(chunks)))
     assert sum(later < earlier for earlier, later in pairwise(places)) <= 1
