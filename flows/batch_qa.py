@@ -12,9 +12,8 @@ from ragloom.codec import to_json
 from ragloom.components.datasets import read_questions
 from ragloom.flows.slices import check_finished, work_in_slices
 from ragloom.flows.steps import show_table, step
-from ragloom.pipelines.batch import BatchReport, answer_batch, begin_batch
+from ragloom.pipelines.batch import BatchReport, answer_batch, begin_batch, open_batch_pipeline
 from ragloom.pipelines.export import export_run
-from ragloom.pipelines.opening import open_pipeline
 from ragloom.pipelines.report import answers_table, write_report
 from ragloom.pipelines.settings import Settings
 from ragloom.store import Store
@@ -59,7 +58,7 @@ def answer_slice(run_id: str, question_ids: list[str], settings: Settings) -> Ba
     with Store.open(settings.workspace) as store:
         return answer_batch(
             run_id,
-            open_pipeline(settings, store),
+            open_batch_pipeline(run_id, settings, store),
             store,
             workers=settings.questions_at_once,
             budget=settings.budget,

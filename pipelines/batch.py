@@ -10,7 +10,7 @@ from __future__ import annotations
 import json
 import random
 from collections.abc import Callable, Collection, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from threading import Lock
 from typing import Any
@@ -20,11 +20,13 @@ from tqdm import tqdm
 
 from ragloom.codec import to_json
 from ragloom.components.datasets import Question, question_from_json, read_questions
-from ragloom.components.gating import SignalMissing
-from ragloom.errors import BadReply, BudgetExceeded, InputError, LLMError, RagloomError
+from ragloom.components.gating import Decision, SignalMissing
+from ragloom.errors import BadReply, BudgetExceeded, ConfigError, InputError, LLMError, RagloomError
 from ragloom.pipelines.export import check_export, export_run
-from ragloom.pipelines.settings import Settings
 from ragloom.pipelines.opening import open_pipeline
+from ragloom.pipelines.question_answering import Adaptive
+from ragloom.pipelines.retrieval_budget import planned
+from ragloom.pipelines.settings import Settings
 from ragloom.pipelines.wiring import open_llm
 from ragloom.run import Budget, Run, map_threads
 from ragloom.store import Item, Store
@@ -44,6 +46,19 @@ _CARRYING_OUT = {
     "max_cost",
     "max_seconds",
 }
+# Settings that only some pipelines look at.
+_OF_GATES = {
+    "gate",
+    "gate_bound",
+    "when_needed",
+    "iterative",
+    "retrieval_rate",
+    "popularity",
+    "outcomes",
+    "allow_mismatch",
+}
+_OF_NOTES = {"note_taker"}
+_FILES = {"prompt", "gate", "popularity", "outcomes"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,10 +98,14 @@ def begin_batch(settings: Settings, questions: Sequence[Question], store: Store)
 
 def answering(settings: Settings) -> dict[str, Any]:
     """What the answers depend on besides the corpus, as JSON."""
-    config = settings.model_dump(mode="json", exclude=_CARRYING_OUT, exclude_none=True)
+    ignored = set(_CARRYING_OUT)
+    if settings.pipeline != "adaptive":
+        ignored |= _OF_GATES | (_OF_NOTES if settings.pipeline != "notes" else set())
+    config = settings.model_dump(mode="json", exclude=ignored, exclude_none=True)
     config["llm"] = open_llm(settings).identity
-    if settings.prompt is not None:
-        config["prompt"] = content_id(settings.prompt.read_text(encoding="utf-8"))
+    for name, value in config.items():  # a file counts by what stands in it
+        if name in _FILES and Path(value).is_file():
+            config[name] = content_id(Path(value).read_text(encoding="utf-8"))
     return config
 
 
@@ -326,12 +345,51 @@ def _predict(values: Sequence[float], times: float, seed: int) -> Range:
     return Range(float(low) * times, float(sample.mean()) * times, float(high) * times)
 
 
+def open_batch_pipeline(run_id: str, settings: Settings, store: Store, *, progress: bool = True) -> Pipeline:
+    """The pipeline of the settings for a run, whose gate sees the whole run where a retrieval rate is set.
+
+    The gate then decides on every question of the run before the first is answered; what it asked a model is kept, so
+    that going on with the run later comes to the same plan without asking again.
+
+    Raises:
+        ConfigError: there is a retrieval rate, and the pipeline has no gate.
+        LLMError: the model of the gate cannot be asked.
+    """
+    pipeline = open_pipeline(settings, store)
+    if settings.retrieval_rate is None:
+        return pipeline
+    if not isinstance(pipeline, Adaptive):
+        raise ConfigError(
+            f"there is a retrieval rate, and the pipeline {settings.pipeline} has no gate to keep it",
+            "set the pipeline to adaptive (--pipeline adaptive), or leave the retrieval rate out",
+        )
+    gate = pipeline.gate
+    questions = {item.question_id: str(item.question["text"]) for item in store.items(run_id)}
+
+    def decide(question_id: str) -> tuple[str, Decision]:
+        try:
+            return question_id, gate(questions[question_id])
+        except InputError as error:  # it will fail as a question, and must not end the others
+            return question_id, Decision("single", reason=error.problem)
+
+    workers = settings.questions_at_once
+    with (
+        Run(settings.budget, id=run_id, spent=spent(store, run_id)),
+        tqdm(total=len(questions), desc="deciding", unit="question", disable=None if progress else True) as bar,
+    ):
+        decisions: dict[str, Decision] = {}
+        for question_id, decision in map_threads(decide, questions, workers=workers):
+            decisions[question_id] = decision
+            bar.update()
+    return replace(pipeline, gate=planned(questions, decisions, settings.retrieval_rate))
+
+
 def estimate_file(settings: Settings, questions: Path, *, sample: int = 10, progress: bool = True) -> Estimate:
     """Predict what a file of questions will take: `estimate_batch` from settings."""
     asked = read_questions(questions)
     with Store.open(settings.workspace) as store:
-        pipeline = open_pipeline(settings, store)
         run_id = begin_batch(settings, asked, store)
+        pipeline = open_batch_pipeline(run_id, settings, store, progress=progress)
         return estimate_batch(
             run_id,
             pipeline,
@@ -366,8 +424,8 @@ def answer_file(
     if out is not None:
         check_export(out, questions)
     with Store.open(settings.workspace) as store:
-        pipeline = open_pipeline(settings, store)
         run_id = begin_batch(settings, asked, store)
+        pipeline = open_batch_pipeline(run_id, settings, store, progress=progress)
         if retry_failed:
             store.reset_failed(run_id)
         report = answer_batch(

@@ -62,6 +62,8 @@ def answer_row(item: Item) -> dict[str, Any]:
         "answer": result.get("text"),
         "abstained": result.get("abstained"),
         "citations": _citations(result),
+        "passages": len(result.get("hits", ())),
+        "gate": _gate(result),
         "gold_answers": list(item.question.get("answers", ())),
         "error": f"{result['error']}: {result['problem']}" if "error" in result else None,
     }
@@ -71,6 +73,12 @@ def answer_row(item: Item) -> dict[str, Any]:
         row[name] = usage.get(name)
     row["seconds"] = record.get("seconds")
     return row
+
+
+def _gate(result: Mapping[str, Any]) -> str | None:
+    """The mode that a gate decided on, where there was one."""
+    steps = result.get("run", {}).get("spans", ())
+    return next((step["attributes"]["mode"] for step in steps if step["name"] == "gate"), None)
 
 
 def _citations(result: Mapping[str, Any]) -> list[dict[str, Any]]:
@@ -124,6 +132,8 @@ def _write_parquet(rows: Iterator[dict[str, Any]], path: Path) -> None:
             ("answer", texts),
             ("abstained", pa.bool_()),
             ("citations", pa.list_(citation)),
+            ("passages", numbers),
+            ("gate", texts),
             ("gold_answers", pa.list_(texts)),
             ("error", texts),
             ("prompt_tokens", numbers),

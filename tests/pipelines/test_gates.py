@@ -1,5 +1,6 @@
 """Gates and notes from settings, over a small workspace and an endpoint that answers from a script."""
 
+import json
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -7,8 +8,10 @@ from typing import Any
 import pytest
 from scripted_endpoint import ScriptedEndpoint
 
+from ragloom.components.datasets import Question
 from ragloom.components.gating import SignalGate
 from ragloom.errors import ConfigError, InputError
+from ragloom.pipelines.batch import answer_file, begin_batch, open_batch_pipeline
 from ragloom.pipelines.gates import GATES, SIGNALS, open_gate, open_signals
 from ragloom.pipelines.indexing import index_corpus
 from ragloom.pipelines.opening import open_pipeline
@@ -140,3 +143,27 @@ def test_notes_by_rules_call_the_model_only_for_the_answer(endpoint: ScriptedEnd
     assert answer.text == "Ilse Tarn"
     assert answer.citations[0].document_id == answer.hits[0].chunk.document_id
     assert answer.run.usage.calls == 1
+
+
+def test_a_batch_keeps_its_retrieval_rate_exactly_and_resumes_to_the_same_plan(
+    endpoint: ScriptedEndpoint, store: Store, tmp_path: Path
+):
+    lines = [json.dumps({"id": str(n), "question": f"What of {n}, in Quarry End?"}) for n in range(10)]
+    file = tmp_path / "questions.jsonl"
+    file.write_text("\n".join(lines), encoding="utf-8")
+    chosen = settings(endpoint, gate="prompts", retrieval_rate=0.3, workspace=tmp_path / "workspace")
+    store.close()
+    assert answer_file(chosen, file, tmp_path / "out.jsonl", progress=False).done == 10
+    rows = [json.loads(line) for line in (tmp_path / "out.jsonl").read_text(encoding="utf-8").splitlines()]
+    assert sum(row["gate"] == "single" for row in rows) == 3
+    assert all((row["passages"] > 0) == (row["gate"] == "single") for row in rows)
+    asked = len(endpoint.requests)
+    assert answer_file(chosen, file, progress=False).answered == 0
+    assert len(endpoint.requests) == asked
+
+
+def test_a_retrieval_rate_needs_a_gate(endpoint: ScriptedEndpoint, store: Store):
+    chosen = settings(endpoint, retrieval_rate=0.3).model_copy(update={"pipeline": "single"})
+    run_id = begin_batch(chosen, [Question("q", QUESTION)], store)
+    with pytest.raises(ConfigError, match="the pipeline single has no gate to keep it"):
+        open_batch_pipeline(run_id, chosen, store)
