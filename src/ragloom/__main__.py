@@ -102,7 +102,8 @@ def _ask(args: argparse.Namespace) -> int:
     from ragloom.run import Run
 
     settings = _settings(args)
-    stream = not args.json and sys.stdout.isatty()
+    # A pipeline of several answers shows only the one that it settles on.
+    stream = not args.json and sys.stdout.isatty() and settings.pipeline not in {"adaptive", "notes"}
     with open_workspace(settings, otherwise="answering without keeping the reply") as store, Run(settings.budget):
         pipeline = open_pipeline(settings, store, on_text=_stream if stream else None)
         answer = pipeline(args.question)
