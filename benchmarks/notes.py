@@ -154,10 +154,9 @@ def rows_of_set(
         for name in retrievers:
             alone = open_retriever(name, settings, store)
             systems = with_model(folder, alone, args.model, store) if args.model else without_model(alone)
-            first = name
-            for row in rows(questions, store, systems):
-                yield title, first, *row
-                title = first = ""
+            for place, row in enumerate(rows(questions, store, systems)):
+                yield title, "" if place else name, *row
+                title = ""
 
 
 def main() -> None:
@@ -165,14 +164,14 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     choices: tuple[RetrieverName, ...] = get_args(Settings.model_fields["retriever"].annotation)
     parser.add_argument("--model", help="a local model that writes notes and thoughts; without it none is called")
-    parser.add_argument("--retriever", choices=choices, help="with a model: what it searches with (default: fused)")
+    parser.add_argument("--retriever", choices=choices, default="fused", help="with a model (default: fused)")
     parser.add_argument("--questions", type=int, help="of each set (default: all)")
     parser.add_argument("--data", type=Path, default=ROOT.parent / "shared" / "datasets")
     parser.add_argument("--write", action="store_true", help="write the table into README.md")
     args = parser.parse_args()
     if not args.data.is_dir():
         sys.exit(f"there are no data sets in {args.data}; name their folder with --data")
-    retrievers = (args.retriever or "fused",) if args.model else ("bm25", "fused", "graph")
+    retrievers: tuple[RetrieverName, ...] = (args.retriever,) if args.model else ("bm25", "fused", "graph")
     sets = THOUGHTS if args.model else SETS
     found = [row for name in sets for row in rows_of_set(args.data / name, retrievers, args)]
     measures = [column for k in KS for column in (f"recall@{k}", "against one")]
