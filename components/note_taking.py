@@ -65,8 +65,9 @@ class LLMNoteTaker:
         llm: the model.
         context_tokens: most tokens of a prompt, the reply not counted; None for no limit. Passages that do not fit are
             left out, the last ones first, and the span says how many were `dropped`.
-        note_tokens: most tokens of a note in a prompt. Claims that share the fewest words with the question are left
-            out of a longer one, of equal ones the oldest first; the note itself keeps them.
+        note_tokens: most tokens of a note in a prompt, where a quarter of `context_tokens` is no less. Of a longer one
+            the claims that share the fewest words with the question are left out, of equal ones the oldest first; the
+            note itself keeps them, and the span says how many were `claims_left_out`.
         count_tokens: how they are counted.
         max_tokens: longest reply of `begin` and `refine`.
         options: further options of the calls.
@@ -164,12 +165,13 @@ class LLMNoteTaker:
         return reply
 
     def _shown(self, question: str, note: Note, attributes: dict[str, object]) -> str:
-        """The note as it stands in a prompt, within `note_tokens`; numbers are those of the whole note."""
+        """The note as it stands in a prompt, shortened where it must be; numbers are those of the whole note."""
         lines = [f"({number}) {' '.join(claim.text.split())}" for number, claim in enumerate(note, 1)]
         wanted = set(_words(question))
         rank = sorted(range(len(note)), key=lambda place: (-len(wanted & set(_words(note[place].text))), -place))
         sizes = [self.count_tokens(line + "\n") for line in lines]
-        kept, room = set(), self.note_tokens
+        kept: set[int] = set()
+        room = self.note_tokens if self.context_tokens is None else min(self.note_tokens, self.context_tokens // 4)
         for place in rank:
             if sizes[place] > room:
                 break
@@ -185,7 +187,14 @@ class LLMNoteTaker:
 
 @dataclass(frozen=True, slots=True)
 class _Line:
-    """One line of a reply: a claim as it was written. Numbers count from 1, 0 is none."""
+    """One line of a reply: a claim as it was written. Numbers count from 1, 0 is none.
+
+    Attributes:
+        passage: that it says it quotes.
+        quote: the words.
+        fact: the same in words of its own, or empty.
+        other_passage, known: what it says it contradicts: all of a passage, or a claim of the note.
+    """
 
     passage: int
     quote: str
@@ -202,15 +211,18 @@ def _lines(reply: Reply) -> Iterator[_Line]:
             continue  # talk
         rest = written[number.end() :] if number else written
         against = _CONTRADICTION.search(rest)
-        rest = _CONTRADICTION.sub("", rest)
-        left, arrow, right = _parted(rest)
-        quoted = None if arrow else _QUOTED.search(rest)
+        bracket, other = (against[1], int(against[2])) if against else ("", 0)
+        left, arrow, right = _parted(_CONTRADICTION.sub("", rest))
+        quoted = None if arrow else _QUOTED.search(left)
         quote = quoted[1] if quoted else left.strip(_MARKS)
         if quote:
-            other, known = (
-                (0, 0) if against is None else (int(against[2]), 0) if against[1] == "[" else (0, int(against[2]))
+            yield _Line(
+                int(number[1]) if number else 0,
+                quote,
+                right.strip(_MARKS),
+                other_passage=other if bracket == "[" else 0,
+                known=other if bracket == "(" else 0,
             )
-            yield _Line(int(number[1]) if number else 0, quote, right.strip(_MARKS), other, known)
 
 
 def _parted(text: str) -> tuple[str, bool, str]:

@@ -224,22 +224,28 @@ class NoteCollector:
         check_question(question)
         if notes is not None and notes.question != question:
             raise ValueError(f"the notes are those of another question: {notes.question[:80]!r}")
-        state, outer = notes or Notes(question), current_run()
-        with _OwnRun(self.budget, spent=state.usage) as run:
-            made = len(state.steps)
-            try:
-                for reached in self._states(state, run):
-                    state = reached
-                    if on_step is not None and len(state.steps) > made:
-                        on_step(state)
-                    made = len(state.steps)
-            except BudgetExceeded:
-                if not (run.exceeded or run.over):
-                    raise
-                state = replace(state, stop="deadline" if run.over else "budget", usage=run.spent)
-            finally:
-                if outer is not None:
-                    outer.include(run.record())
+        outer, state = current_run(), notes or Notes(question)
+        run = _OwnRun(self.budget, spent=state.usage)
+        try:
+            with run:
+                return self._collected(state, run, on_step)
+        finally:
+            if outer is not None:
+                outer.include(run.record())
+
+    def _collected(self, state: Notes, run: _OwnRun, on_step: Callable[[Notes], None] | None) -> Notes:
+        """The last state, or the last one that the run's own budget allowed."""
+        made = len(state.steps)
+        try:
+            for reached in self._states(state, run):
+                state = reached
+                if on_step is not None and len(state.steps) > made:
+                    on_step(state)
+                made = len(state.steps)
+        except BudgetExceeded:
+            if not (run.exceeded or run.over):
+                raise
+            return replace(state, stop="deadline" if run.over else "budget", usage=run.spent)
         return state
 
     def _states(self, state: Notes, run: _OwnRun) -> Iterator[Notes]:

@@ -17,7 +17,7 @@ from ragloom.components.note_claims import Claim, Draft, Note, Plan
 from ragloom.components.note_taking import LLMNoteTaker
 from ragloom.components.notes import NoteCollector, Notes, notes_from_json
 from ragloom.errors import BudgetExceeded, InputError
-from ragloom.run import Budget, Run, reserve
+from ragloom.run import Budget, Run, reserve, span
 from ragloom.types import Chunk, Hit, Message, Retriever, Usage
 
 ALBUM = Chunk("album", "Low Tide is an album by the cellist Tamsin Orrell.", "Low Tide")
@@ -59,7 +59,7 @@ def lists(found: Mapping[str, Sequence[str]]) -> Retriever:
 
 
 def steps_traced(run: Run) -> list[dict[str, Any]]:
-    return [dict(span.attributes) for span in run.record().spans if span.name == "step"]
+    return [dict(step.attributes) for step in run.record().spans if step.name == "step"]
 
 
 @dataclass
@@ -278,6 +278,20 @@ def test_a_query_in_other_words_is_dropped_where_there_is_an_embedder():
     found = {"q": ["a"], "low tide of orrell": ["b"]}
     notes = NoteCollector(taker, lists(found), steps=1, embedder=HashEmbedder())("q")
     assert notes.asked == ("low tide of orrell", "some quite different thing")
+
+
+def test_its_steps_stand_in_the_trace_under_what_called_it():
+    with Run() as run, span("collect"):
+        NoteCollector(Taker(["1"]), lists(FOUND), steps=1)("q")
+    record = run.record()
+    assert [(step.name, step.parent) for step in record.spans] == [
+        ("collect", -1),
+        ("retrieve", 0),
+        ("step", 0),
+        ("step", 0),
+        ("retrieve", 3),
+    ]
+    assert record.usage.calls == 4
 
 
 # ---- Nothing to be found
