@@ -1,4 +1,4 @@
-"""Rules fitted to labelled outcomes: logistic models of which mode answers right, and what to do about their predictions.
+"""Rules fitted to labelled outcomes: logistic models of which mode answers right, and what follows from them.
 
 Numbers only: fitting takes scikit-learn (`pipelines/calibration.py`), deciding takes nothing.
 """

@@ -1,0 +1,396 @@
+"""Fit a gate to labelled outcomes, and choose it by nested cross-validation; the model's weights are not touched.
+
+What a gate is tried on, it has never seen: rows are dealt to folds by question, and on the rows outside of a fold
+everything is chosen anew - which kind of gate, which features, which threshold or price - before it decides about the
+rows inside. Those decisions are what the gate is judged by, and returned for each row.
+"""
+
+from __future__ import annotations
+
+import importlib.util
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass, replace
+from itertools import combinations
+from typing import TYPE_CHECKING, Literal, Protocol, get_args
+
+import numpy as np
+
+from ragloom.components.answer_words import normalise
+from ragloom.components.gate_models import Failure, LinearModel, Router
+from ragloom.components.gate_rules import Fixed, Threshold
+from ragloom.components.gating import MODES, Decision, Mode, Rule, Signal, observe
+from ragloom.errors import ConfigError, InputError
+from ragloom.pipelines.gate_fitting import Examples, Recipe, examples, fit
+from ragloom.pipelines.gate_objectives import COSTS, Labels, Objective, beats, best_policy
+from ragloom.pipelines.outcomes import Outcome, modes_of, right
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+FEWEST = 50  # rows; below there is nothing to learn
+FEW = 200  # rows; below a threshold is mostly chance
+SETTINGS = 100  # thresholds or prices that are tried
+
+Kind = Literal["threshold", "failure", "routing"]
+KINDS: tuple[Kind, ...] = get_args(Kind)
+RECIPES = (Recipe(terms=0.0), Recipe(terms=1.0), Recipe(terms=2.0))
+
+
+@dataclass(frozen=True, slots=True)
+class Fold:
+    """A fold's gate, chosen on the other folds: its kind, and what it reached inside."""
+
+    chosen: str
+    questions: int
+    accuracy: float
+    cost: float
+
+
+@dataclass(frozen=True)
+class Calibration:
+    """A calibrated gate, and what is known of it.
+
+    Attributes:
+        rule: fitted to all rows; a `Fixed` one where no gate was better than a fixed mode out of fold.
+        reason: what was chosen, and why.
+        gain: False where it is a `Fixed` rule for want of a better one.
+        objective, costs, metric: what it was calibrated for.
+        decisions: of each row, by a gate that was chosen and fitted without the row's fold. Where there is no gain,
+            those of the gates that were not good enough.
+        accuracy, cost: of the decisions, means over rows.
+        fixed: accuracy and cost of each mode for every question.
+        folds: the gates that made the decisions.
+        warnings: what to know before using it.
+    """
+
+    rule: Rule
+    reason: str
+    gain: bool
+    objective: Objective
+    costs: Mapping[Mode, float]
+    metric: str
+    decisions: tuple[Decision, ...]
+    accuracy: float
+    cost: float
+    fixed: Mapping[Mode, tuple[float, float]]
+    folds: tuple[Fold, ...]
+    warnings: tuple[str, ...] = ()
+
+
+def calibrate(
+    outcomes: Sequence[Outcome],
+    *,
+    objective: Objective | None = None,
+    costs: Mapping[Mode, float] = COSTS,
+    modes: Sequence[Mode] | None = None,
+    metric: str = "contains",
+    kinds: Collection[Kind] = KINDS,
+    recipes: Sequence[Recipe] = RECIPES,
+    folds: int = 5,
+    seed: int = 0,
+) -> Calibration:
+    """The gate that fits the objective best, chosen by nested cross-validation. Deterministic.
+
+    Tried are a threshold on each feature, the probability of failure without passages (the label of Adapt-LLM), and
+    the routing between two and more modes by utility, which for two is the uplift rule.
+
+    Args:
+        outcomes: at least 50; 200 for a usable threshold and 500 for a model are better. Questions that are the same
+            but for case, punctuation and articles share a fold.
+        objective: by default the most right answers.
+        costs: of each mode. With none 0 and single 1 the mean cost is the retrieval rate.
+        modes: `none` and others; by default all that every question was answered under.
+        metric: how answers are judged, see `right`. Models learn to tell answers of at least 0.5 from others.
+        kinds: of gates that are tried.
+        recipes: of the logistic models that are tried.
+        folds: of the outer and the inner cross-validation.
+        seed: deals questions to folds.
+
+    Raises:
+        ConfigError: scikit-learn is not installed, or there is no mode `none` beside another.
+        InputError: fewer than 50 rows, or fewer different questions than folds.
+    """
+    objective = objective or Objective()
+    given = _examples(outcomes, modes or modes_of(outcomes), costs, metric)
+    tried = _tried(given, kinds, recipes, objective)
+    everything = np.arange(len(outcomes))
+    choices = np.zeros(len(outcomes), np.intp)
+    decisions: dict[int, Decision] = {}
+    results = []
+    for training, held_out in _folds(given, everything, folds, seed):
+        name, rule = _chosen(given, training, tried, objective, folds=folds, seed=seed)
+        for row in held_out.tolist():
+            decisions[row] = rule(given.questions[row], outcomes[row].features)
+            choices[row] = given.labels.modes.index(decisions[row].mode)
+        results.append(_fold(name, choices[held_out], given.labels.of(held_out)))
+    name, rule = _chosen(given, everything, tried, objective, folds=folds, seed=seed)
+    fixed = np.stack([np.full(len(outcomes), place) for place in range(len(given.labels.modes))])
+    best = fixed[best_policy(objective, fixed, given.labels)[0]]
+    gain = beats(objective, choices, best, given.labels)
+    reached = _fold(name, choices, given.labels)
+    mode = given.labels.modes[best[0]]
+    if gain:
+        reason = f"{name}: out of fold better than always {mode}"
+    else:
+        reason = f"no gain: out of fold no gate was better than always {mode}"
+        rule = Fixed(mode, reason)
+    return Calibration(
+        rule=rule,
+        reason=reason,
+        gain=gain,
+        objective=objective,
+        costs={mode: costs[mode] for mode in given.labels.modes},
+        metric=metric,
+        decisions=tuple(decisions[row] for row in range(len(outcomes))),
+        accuracy=reached.accuracy,
+        cost=reached.cost,
+        fixed={
+            mode: (float(accuracy), float(cost))
+            for mode, accuracy, cost in zip(
+                given.labels.modes, given.labels.accuracy(fixed), given.labels.cost(fixed), strict=True
+            )
+        },
+        folds=tuple(results),
+        warnings=_warnings(given),
+    )
+
+
+def with_features(outcomes: Sequence[Outcome], signals: Sequence[Signal]) -> tuple[Outcome, ...]:
+    """The outcomes with what the signals measure of their questions added; for signals that ask no model."""
+    return tuple(
+        replace(outcome, features={**outcome.features, **_measured(outcome.question, signals)}) for outcome in outcomes
+    )
+
+
+def _measured(question: str, signals: Sequence[Signal]) -> dict[str, float]:
+    return {name: value for signal in signals for name, value in observe(signal, question).features.items()}
+
+
+def _examples(outcomes: Sequence[Outcome], modes: Sequence[Mode], costs: Mapping[Mode, float], metric: str) -> Examples:
+    if importlib.util.find_spec("sklearn") is None:
+        raise ConfigError("calibrating a gate takes scikit-learn", "pip install 'ragloom[calibration]'")
+    if len(outcomes) < FEWEST:
+        raise InputError(f"{len(outcomes)} outcomes are too few to calibrate a gate", f"collect at least {FEWEST}")
+    ordered = tuple(mode for mode in MODES if mode in modes)
+    if ordered[:1] != ("none",) or len(ordered) < 2:
+        raise ConfigError(
+            f"a gate needs the mode none and another one, got {', '.join(ordered) or 'no mode'}",
+            "collect answers of both for every question",
+        )
+    priced = [costs.get(mode, -1.0) for mode in ordered]
+    if priced != sorted(priced) or priced[0] < 0:
+        raise ConfigError(
+            "costs must be from 0 and not fall from none to single to iterative, got "
+            + ", ".join(f"{mode}={costs.get(mode)}" for mode in ordered)
+        )
+    judged = np.array([[right(outcome, mode, metric) for mode in ordered] for outcome in outcomes])
+    return examples(
+        [outcome.question for outcome in outcomes],
+        [outcome.features for outcome in outcomes],
+        Labels(ordered, np.array(priced, dtype=np.float64), judged),
+        [normalise(outcome.question) or outcome.question for outcome in outcomes],
+    )
+
+
+def _folds(
+    given: Examples, rows: NDArray[np.intp], folds: int, seed: int
+) -> list[tuple[NDArray[np.intp], NDArray[np.intp]]]:
+    """Training and held-out rows; the same question is never in both."""
+    groups = np.random.default_rng(seed).permutation(np.unique(given.groups[rows]))
+    if len(groups) < folds:
+        raise InputError(f"{len(groups)} different questions cannot be dealt to {folds} folds", "collect more")
+    fold_of = dict(zip(groups.tolist(), (np.arange(len(groups)) % folds).tolist(), strict=True))
+    fold = np.array([fold_of[group] for group in given.groups[rows].tolist()])
+    return [(rows[fold != number], rows[fold == number]) for number in range(folds)]
+
+
+def _fold(chosen: str, choices: NDArray[np.intp], labels: Labels) -> Fold:
+    return Fold(chosen, len(choices), float(labels.accuracy(choices)[0]), float(labels.cost(choices)[0]))
+
+
+def _warnings(given: Examples) -> tuple[str, ...]:
+    warnings = []
+    if len(given.questions) < FEW:
+        warnings.append(f"{len(given.questions)} rows: a threshold from fewer than {FEW} is mostly chance")
+    for mode, judged in zip(given.labels.modes, given.labels.right.T, strict=True):
+        if judged.min() == judged.max():
+            warnings.append(f"the answers of mode {mode} are all worth {judged[0]:g}: its model is constant")
+    if repeated := len(given.questions) - len(np.unique(given.groups)):
+        warnings.append(f"{repeated} rows repeat the question of another")
+    return tuple(warnings)
+
+
+# ---- Kinds of gates, each with one setting that is chosen: a threshold or a price
+
+
+class _Kind(Protocol):
+    @property
+    def recipe(self) -> Recipe | None:
+        """Of the models it needs."""
+        ...
+
+    def scores(self, given: Examples, rows: NDArray[np.intp], chances: NDArray[np.float64]) -> NDArray[np.float64]:
+        """What it decides by; chances are of a right answer, (rows, modes)."""
+        ...
+
+    def settings(self, scores: NDArray[np.float64]) -> NDArray[np.float64]:
+        """Those that are tried for such scores, from the cheapest."""
+        ...
+
+    def choices(self, scores: NDArray[np.float64], settings: NDArray[np.float64]) -> NDArray[np.intp]:
+        """(settings, rows), places in the modes."""
+        ...
+
+    def rule(self, setting: float, models: Mapping[Mode, LinearModel]) -> Rule:
+        """The rule of a setting."""
+        ...
+
+
+@dataclass(frozen=True)
+class _OneFeature:
+    """Retrieves where a feature lies beyond a threshold or is unknown."""
+
+    labels: Labels
+    feature: str
+    side: Literal["above", "below"]
+    place: int  # of the mode, among the modes
+    recipe: Recipe | None = None
+
+    def __str__(self) -> str:
+        return f"{self.feature} {self.side} a threshold, then {self.labels.modes[self.place]}"
+
+    def scores(self, given: Examples, rows: NDArray[np.intp], chances: NDArray[np.float64]) -> NDArray[np.float64]:
+        values = given.features[rows, given.names.index(self.feature)]
+        values = values if self.side == "above" else -values
+        return np.where(np.isnan(values), np.inf, values)
+
+    def settings(self, scores: NDArray[np.float64]) -> NDArray[np.float64]:
+        return _thresholds(scores)
+
+    def choices(self, scores: NDArray[np.float64], settings: NDArray[np.float64]) -> NDArray[np.intp]:
+        return np.where(scores > settings[:, None], self.place, 0)
+
+    def rule(self, setting: float, models: Mapping[Mode, LinearModel]) -> Rule:
+        bound = setting if self.side == "above" else -setting
+        return Threshold(self.feature, bound, self.side, self.labels.modes[self.place])
+
+
+@dataclass(frozen=True)
+class _LikelyFailure:
+    """Retrieves where a model expects the answer without passages to be wrong."""
+
+    labels: Labels
+    recipe: Recipe
+    place: int
+
+    def __str__(self) -> str:
+        return f"failure by {self.recipe}, then {self.labels.modes[self.place]}"
+
+    def scores(self, given: Examples, rows: NDArray[np.intp], chances: NDArray[np.float64]) -> NDArray[np.float64]:
+        return 1 - chances[:, 0]
+
+    def settings(self, scores: NDArray[np.float64]) -> NDArray[np.float64]:
+        return _thresholds(scores)
+
+    def choices(self, scores: NDArray[np.float64], settings: NDArray[np.float64]) -> NDArray[np.intp]:
+        return np.where(scores > settings[:, None], self.place, 0)
+
+    def rule(self, setting: float, models: Mapping[Mode, LinearModel]) -> Rule:
+        return Failure(models["none"], setting, self.labels.modes[self.place])
+
+
+@dataclass(frozen=True)
+class _Routing:
+    """Takes the mode of highest utility; the setting is the price."""
+
+    labels: Labels
+    recipe: Recipe
+    places: tuple[int, ...]
+    price: float = 0.0  # the objective's own, tried beside others
+
+    def __str__(self) -> str:
+        return f"routing {'/'.join(self.labels.modes[place] for place in self.places)} by {self.recipe}"
+
+    def scores(self, given: Examples, rows: NDArray[np.intp], chances: NDArray[np.float64]) -> NDArray[np.float64]:
+        return chances[:, list(self.places)]
+
+    def settings(self, scores: NDArray[np.float64]) -> NDArray[np.float64]:
+        """Prices at which decisions change, from the highest; none below 0, which would pay for retrieving."""
+        costs = self.labels.costs[list(self.places)]
+        changes = [
+            (scores[:, dearer] - scores[:, cheaper]) / (costs[dearer] - costs[cheaper])
+            for cheaper, dearer in combinations(range(len(costs)), 2)
+            if costs[dearer] > costs[cheaper]
+        ]
+        prices = np.quantile(np.concatenate([np.zeros(1), *changes]), np.linspace(0, 1, SETTINGS - 1))
+        return np.unique([self.price, *np.maximum(prices, 0)])[::-1]
+
+    def choices(self, scores: NDArray[np.float64], settings: NDArray[np.float64]) -> NDArray[np.intp]:
+        places = np.array(self.places)
+        utilities = scores - settings[:, None, None] * self.labels.costs[places]
+        choices: NDArray[np.intp] = places[utilities.argmax(axis=-1)]
+        return choices
+
+    def rule(self, setting: float, models: Mapping[Mode, LinearModel]) -> Rule:
+        modes = [self.labels.modes[place] for place in self.places]
+        costs = {self.labels.modes[place]: float(self.labels.costs[place]) for place in self.places}
+        return Router({mode: models[mode] for mode in modes}, costs, setting)
+
+
+def _thresholds(scores: NDArray[np.float64]) -> NDArray[np.float64]:
+    """From the highest, which retrieves for unknown ones only, to one below all; each a score or quantile of them."""
+    known = np.unique(scores[np.isfinite(scores)])
+    if not len(known):
+        return np.zeros(1)
+    cuts = known if len(known) < SETTINGS else np.quantile(known, np.linspace(0, 1, SETTINGS - 1), method="nearest")
+    return np.concatenate([cuts[::-1], [known[0] - 1]])
+
+
+def _tried(given: Examples, names: Collection[Kind], recipes: Sequence[Recipe], objective: Objective) -> list[_Kind]:
+    """From the simplest: the first of equals is taken."""
+    labels, others = given.labels, range(1, len(given.labels.modes))
+    sides: tuple[Literal["above", "below"], ...] = ("above", "below")
+    kinds: list[_Kind] = []
+    if "threshold" in names:
+        kinds += [_OneFeature(labels, name, side, place) for place in others for name in given.names for side in sides]
+    for recipe in recipes:
+        if "failure" in names:
+            kinds += [_LikelyFailure(labels, recipe, place) for place in others]
+        if "routing" in names:
+            subsets = [(0, place) for place in others] + [(0, *others)] * (len(others) > 1)
+            kinds += [_Routing(labels, recipe, places, objective.price) for places in subsets]
+    if not kinds:
+        raise ConfigError("there is no gate to try: no features and no recipe", "collect features, or name a recipe")
+    return kinds
+
+
+def _chosen(
+    given: Examples, rows: NDArray[np.intp], kinds: Sequence[_Kind], objective: Objective, *, folds: int, seed: int
+) -> tuple[str, Rule]:
+    """The best kind and setting by cross-validation on these rows alone, fitted to all of them."""
+    labels = given.labels.of(rows)
+    chances = _chances(given, rows, kinds, folds, seed)
+    found = []
+    for kind in kinds:
+        scores = kind.scores(given, rows, chances[kind.recipe])
+        settings = kind.settings(scores)
+        place, worth = best_policy(objective, kind.choices(scores, settings), labels)
+        found.append((worth, kind, float(settings[place])))
+    _, kind, setting = max(found, key=lambda tried: tried[0])
+    models = fit(given, rows, kind.recipe).models() if kind.recipe else {}
+    return str(kind), kind.rule(setting, models)
+
+
+def _chances(
+    given: Examples, rows: NDArray[np.intp], kinds: Sequence[_Kind], folds: int, seed: int
+) -> dict[Recipe | None, NDArray[np.float64]]:
+    """Of a right answer by recipe, (rows, modes), each row's from models fitted without its fold."""
+    place = np.empty(len(given.questions), np.intp)
+    place[rows] = np.arange(len(rows))
+    chances: dict[Recipe | None, NDArray[np.float64]] = {None: np.empty((len(rows), 0))}
+    dealt = _folds(given, rows, folds, seed)
+    for recipe in dict.fromkeys(kind.recipe for kind in kinds if kind.recipe):
+        chances[recipe] = np.empty((len(rows), len(given.labels.modes)))
+        for training, held_out in dealt:
+            chances[recipe][place[held_out]] = fit(given, training, recipe).probabilities(held_out)
+    return chances
