@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from math import isfinite
 from pathlib import Path
-from typing import Any, cast
+from typing import Any
 
 from ragloom.codec import to_json
 from ragloom.components.gate_models import Failure, LinearModel, Router
@@ -194,7 +194,7 @@ class _Fields:
 def _as_mode(fields: _Fields, name: str, value: object) -> Mode:
     if value not in MODES:
         raise fields.error(name, f"one of {', '.join(MODES)}")
-    return cast("Mode", value)
+    return value
 
 
 def _rule(fields: _Fields) -> Rule:

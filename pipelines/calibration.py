@@ -8,27 +8,33 @@ rows inside. Those decisions are what the gate is judged by, and returned for ea
 from __future__ import annotations
 
 import importlib.util
+from collections import Counter
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import combinations
+from math import isfinite
 from typing import TYPE_CHECKING, Literal, Protocol, get_args
 
 import numpy as np
 
 from ragloom.components.answer_words import normalise
+from ragloom.components.gate_file import SavedGate
 from ragloom.components.gate_models import Failure, LinearModel, Router
 from ragloom.components.gate_rules import Fixed, Threshold
 from ragloom.components.gating import MODES, Decision, Mode, Rule, Signal, observe
 from ragloom.errors import ConfigError, InputError
+from ragloom.pipelines.drift import question_words
 from ragloom.pipelines.gate_fitting import Examples, Recipe, examples, fit
 from ragloom.pipelines.gate_objectives import COSTS, Labels, Objective, beats, best_policy
 from ragloom.pipelines.outcomes import Outcome, modes_of, right
+from ragloom.types import content_id
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 FEWEST = 50  # rows; below there is nothing to learn
 FEW = 200  # rows; below a threshold is mostly chance
+SAMPLE = 201  # quantiles that a saved gate keeps
 SETTINGS = 100  # thresholds or prices that are tried
 
 Kind = Literal["threshold", "failure", "routing"]
@@ -160,6 +166,43 @@ def with_features(outcomes: Sequence[Outcome], signals: Sequence[Signal]) -> tup
     return tuple(
         replace(outcome, features={**outcome.features, **_measured(outcome.question, signals)}) for outcome in outcomes
     )
+
+
+def saved_gate(
+    calibration: Calibration,
+    outcomes: Sequence[Outcome],
+    *,
+    signals: Sequence[str] = (),
+    bound_to: Mapping[str, str] | None = None,
+) -> SavedGate:
+    """The gate to save, with what tells later whether questions are still of the kind it was calibrated on.
+
+    Args:
+        calibration: of these outcomes.
+        outcomes: the rows.
+        signals: names of those that measure what the rule looks at.
+        bound_to: what its numbers hold for: model, prompts.
+    """
+    words = [set(question_words(outcome.question)) for outcome in outcomes]
+    frequency = Counter(word for known in words for word in known)
+    return SavedGate(
+        calibration.rule,
+        tuple(signals),
+        bound_to or {},
+        str(calibration.objective),
+        calibration.metric,
+        content_id(*(f"{outcome.question_id} {sorted(outcome.answers.items())}" for outcome in outcomes)),
+        {"accuracy": calibration.accuracy, "cost": calibration.cost, "questions": len(outcomes)},
+        _sample([decision.score for decision in calibration.decisions]),
+        tuple(sorted(frequency)),
+        _sample([sum(frequency[word] == 1 for word in known) / max(1, len(known)) for known in words]),
+    )
+
+
+def _sample(values: Sequence[float]) -> tuple[float, ...]:
+    """Their quantiles; unknown ones are left out."""
+    known = [value for value in values if isfinite(value)]
+    return tuple(np.quantile(known, np.linspace(0, 1, SAMPLE)).tolist()) if known else ()
 
 
 def _measured(question: str, signals: Sequence[Signal]) -> dict[str, float]:
