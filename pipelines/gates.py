@@ -11,6 +11,7 @@ from ragloom.components.agreement import AnswerAgreement, PromptAgreement, Sampl
 from ragloom.components.asking import AskMarker, SelfAssessment, VerbalisedConfidence
 from ragloom.components.capabilities import offered
 from ragloom.components.draft_uncertainty import DraftUncertainty
+from ragloom.components.gate_file import SavedGate
 from ragloom.components.gate_rules import AtRandom, Fixed, Threshold
 from ragloom.components.gating import (
     Capability,
@@ -117,7 +118,7 @@ def gate_bindings(settings: Settings, store: Store, signals: Sequence[Signal]) -
     }
 
 
-def open_signals(names: Sequence[SignalName], settings: Settings, store: Store) -> tuple[Signal, ...]:
+def open_signals(names: Sequence[str], settings: Settings, store: Store) -> tuple[Signal, ...]:
     """The signals of these names, in their order.
 
     Raises:
@@ -131,7 +132,7 @@ def open_signals(names: Sequence[SignalName], settings: Settings, store: Store) 
     return tuple(_open_signal(name, settings, store) for name in names)
 
 
-def _open_signal(name: SignalName, settings: Settings, store: Store) -> Signal:
+def _open_signal(name: str, settings: Settings, store: Store) -> Signal:
     match name:
         case "question":
             return QuestionFeatures()
@@ -149,7 +150,7 @@ def _open_signal(name: SignalName, settings: Settings, store: Store) -> Signal:
             return _open_asking(name, settings, open_llm(settings, store))
 
 
-def _open_asking(name: SignalName, settings: Settings, llm: IdentifiedLLM) -> Signal:
+def _open_asking(name: str, settings: Settings, llm: IdentifiedLLM) -> Signal:
     """One of the signals that ask the model."""
     match name:
         case "draft":
@@ -211,8 +212,6 @@ def _open_named(name: str, settings: Settings, store: Store) -> SignalGate:
 
 
 def _load(name: str, settings: Settings, store: Store) -> SignalGate:
-    from ragloom.components.gate_file import SavedGate
-
     if not Path(name).suffix:
         raise ConfigError(
             f"there is no gate {name!r}", f"name the file of a calibrated gate, or one of {', '.join(GATES)}"
