@@ -22,8 +22,8 @@ from ragloom.components.gate_file import SavedGate
 from ragloom.components.gate_models import Failure, LinearModel, Router
 from ragloom.components.gate_rules import Fixed, Threshold
 from ragloom.components.gating import MODES, Decision, Mode, Rule, Signal, observe
+from ragloom.components.question_features import question_terms
 from ragloom.errors import ConfigError, InputError
-from ragloom.pipelines.drift import question_words
 from ragloom.pipelines.gate_fitting import Examples, Recipe, examples, fit
 from ragloom.pipelines.gate_objectives import COSTS, Labels, Objective, beats, best_policy
 from ragloom.pipelines.outcomes import Outcome, modes_of, right
@@ -183,7 +183,7 @@ def saved_gate(
         signals: names of those that measure what the rule looks at.
         bound_to: what its numbers hold for: model, prompts.
     """
-    words = [set(question_words(outcome.question)) for outcome in outcomes]
+    words = [{term for term in question_terms(outcome.question) if " " not in term} for outcome in outcomes]
     frequency = Counter(word for known in words for word in known)
     return SavedGate(
         calibration.rule,
