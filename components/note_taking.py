@@ -30,7 +30,8 @@ _NUMBER = re.compile(r"^\W*?[\[(](\d{1,4})[\])]\s*[.:]?\s*")
 _ARROW = re.compile(r"\s*(?:-+>|=+>|\u2192|\u21d2)\s*")
 _CONTRADICTION = re.compile(r"\s*\(?\s*contradict\w*\s*([\[(])\s*(\d{1,4})\s*[\])]\s*\)?", re.IGNORECASE)
 _QUOTED = re.compile(r'["\u201c\u201e\u00ab](.+)["\u201d\u201f\u00bb]')
-_MARKS = " \t\"'\u201c\u201d\u201e\u201f\u00ab\u00bb*`"
+_QUOTE_MARK = re.compile(r'["\u201c-\u201f\u00ab\u00bb]')
+_EMPHASIS = " \t*`-"
 _NAME = re.compile(r"\b(?:[^\W\d_]*[A-Z\u00c0-\u00de]\w*|\w*\d\w*)")
 _LABEL = re.compile(r"^\W*(?:\d+\W+)?(missing|search|query)\W*:[\s*]*", re.IGNORECASE)
 _VERDICT = re.compile(
@@ -214,15 +215,24 @@ def _lines(reply: Reply) -> Iterator[_Line]:
         bracket, other = (against[1], int(against[2])) if against else ("", 0)
         left, arrow, right = _parted(_CONTRADICTION.sub("", rest))
         quoted = None if arrow else _QUOTED.search(left)
-        quote = quoted[1] if quoted else left.strip(_MARKS)
+        if quoted and 2 * len(quoted[1]) < len(left):
+            quoted = None  # the marks stand around a title in the quote
+        quote = quoted[1] if quoted else _bare(left)
         if quote:
             yield _Line(
                 int(number[1]) if number else 0,
                 quote,
-                right.strip(_MARKS),
+                _bare(right),
                 other_passage=other if bracket == "[" else 0,
                 known=other if bracket == "(" else 0,
             )
+
+
+def _bare(text: str) -> str:
+    """The text without marks of emphasis around it, and without quotation marks if it is all in them."""
+    bare = text.strip(_EMPHASIS)
+    quoted = _QUOTED.fullmatch(bare)
+    return quoted[1].strip() if quoted and not _QUOTE_MARK.search(quoted[1]) else bare
 
 
 def _parted(text: str) -> tuple[str, bool, str]:
@@ -314,7 +324,7 @@ def _read_plan(text: str, phrase: str) -> Plan:
 
 def _each(texts: Sequence[str], phrase: str) -> dict[str, None]:
     """The texts without marks around them, each once, those left out that have no word or say that there is nothing."""
-    stripped = (text.strip(_MARKS + "-") for text in texts)
+    stripped = map(_bare, texts)
     empty = re.compile(rf"\W*(?:{re.escape(phrase)}|nothing|none|n/a)\b[\s\w]{{0,20}}\W*", re.IGNORECASE)
     return dict.fromkeys(text for text in stripped if re.search(r"\w", text) and not empty.fullmatch(text))
 

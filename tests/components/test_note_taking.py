@@ -93,8 +93,9 @@ def test_a_claim_is_the_passage_s_words_however_the_line_is_written(line: str):
             '[2] "a fishing village on Kerrin Island" -> It was built in 1650.',
             "Penmarrow: a fishing village on Kerrin Island",
         ),
-        ('[1] "She recorded "Low Tide" in 1983" -> Tamsin Orrell made "Low Tide"', 'Tamsin Orrell made "Low Tide'),
+        ('[1] "She recorded "Low Tide" in 1983" -> Tamsin Orrell made "Low Tide"', 'Tamsin Orrell made "Low Tide"'),
         ('[1] "She recorded "Low Tide" in 1983"', 'Tamsin Orrell: She recorded "Low Tide" in 1983'),
+        ('[1] She recorded "Low Tide" in 1983', 'Tamsin Orrell: She recorded "Low Tide" in 1983'),
         ('[1] "is a cellist from Penmarrow" ->', "Tamsin Orrell: is a cellist from Penmarrow"),
     ],
 )
@@ -195,6 +196,7 @@ def test_a_model_that_gives_no_reply_is_a_failure_and_other_errors_are_not_hidde
         ("Missing: where it lies\nSearch: Penmarrow island", ["where it lies"], ["Penmarrow island"]),
         ('**Missing:** where it lies -> **Search:** "Penmarrow island"', ["where it lies"], ["Penmarrow island"]),
         ("1. Query: Penmarrow island", [], ["Penmarrow island"]),
+        ('the album "Low Tide"', ['the album "Low Tide"'], ['the album "Low Tide"']),
         ("where Penmarrow lies", ["where Penmarrow lies"], ["where Penmarrow lies"]),
         ("```\na -> Low Tide\na -> Low Tide\n```", ["a"], ["Low Tide"]),
     ],
