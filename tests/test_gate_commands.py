@@ -7,6 +7,8 @@ from pathlib import Path
 import pytest
 from scripted_endpoint import ScriptedEndpoint, answers_from
 
+from ragloom.components.gate_file import SavedGate
+from ragloom.components.gate_rules import Threshold
 from ragloom.pipelines.outcomes import read_outcomes
 
 Ragloom = Callable[..., tuple[int, str, str]]
@@ -105,3 +107,122 @@ def test_questions_without_answers_are_refused(indexed: Ragloom, endpoint: Scrip
     assert code == 65
     assert "question 'q1' has no gold answer" in err
     assert endpoint.count == 0
+
+
+# ---- Calibrating and reporting, without a model
+
+
+@pytest.fixture
+def collected(ragloom: Ragloom) -> Ragloom:
+    """Outcomes of questions about towns, which only passages tell, and of sums, which only the model can do."""
+    pytest.importorskip("sklearn")
+    towns = [
+        (f"In which year was the town of Number{n} founded?", str(1500 + n), {"none": "1066", "single": str(1500 + n)})
+        for n in range(60)
+    ]
+    sums = [(f"What is {n} and {n} together?", str(2 * n), {"none": str(2 * n), "single": "a town"}) for n in range(60)]
+    lines = [
+        {"id": str(number), "question": question, "gold_answers": [gold], "answers": answers, "dataset": kind}
+        for number, (kind, question, gold, answers) in enumerate(
+            [*(("towns", *row) for row in towns), *(("sums", *row) for row in sums)]
+        )
+    ]
+    write_lines("outcomes.jsonl", lines)
+    return ragloom
+
+
+@pytest.fixture
+def calibrated(collected: Ragloom) -> Ragloom:
+    assert collected("gate", "calibrate", "outcomes.jsonl", "--out", "gate.json")[0] == 0
+    return collected
+
+
+def test_a_gate_is_calibrated_and_shown_beside_fixed_modes_and_oracles(collected: Ragloom):
+    code, out, err = collected(
+        *("gate", "calibrate", "outcomes.jsonl", "--out", "gate.json", "--report", "gate.md", "--objective", "rate=0.6")
+    )
+    assert (code, err) == (0, "")
+    assert "out of fold better than always" in out
+    assert "warning: there is no workspace at workspace" in out
+    for row in ("| never (none) | 0.500", "| calibrated, out of fold | 1.000", "| oracle (none, single) | 1.000"):
+        assert row in out
+    assert out.endswith("gate: gate.json\nreport: gate.md\n")
+    assert "## Group towns" in Path("gate.md").read_text(encoding="utf-8")
+
+
+def test_a_calibration_can_be_read_by_programs(collected: Ragloom):
+    code, out, _ = collected("gate", "calibrate", "outcomes.jsonl", "--out", "gate.json", "--json")
+    built = json.loads(out)
+    assert (code, built["gate"], built["gain"], built["signals"]) == (0, "gate.json", True, ["question"])
+    assert SavedGate.load(Path("gate.json")).signals == ("question",)
+
+
+def test_gates_are_replayed_on_outcomes(calibrated: Ragloom):
+    code, out, err = calibrated("gate", "report", "outcomes.jsonl", "--gate", "gate.json", "--out", "report.md")
+    assert (code, err) == (0, "")
+    assert "| gate.json | 1.000" in out
+    assert out.endswith("report: report.md\n")
+    assert "| gate.json |" in Path("report.md").read_text(encoding="utf-8")
+    code, out, _ = calibrated("gate", "report", "outcomes.jsonl", "--json")
+    assert [row[0] for row in json.loads(out)["rows"]] == ["never (none)", "always (single)", "oracle (none, single)"]
+
+
+def test_a_gate_that_needs_what_was_not_measured_is_named(calibrated: Ragloom):
+    SavedGate(Threshold("draft_margin", 0.3), ("draft",)).save(Path("draft.json"))
+    code, _, err = calibrated("gate", "report", "outcomes.jsonl", "--gate", "gate.json", "--gate", "draft.json")
+    assert code == 65
+    assert "draft.json decides by draft_margin, which the outcomes do not have" in err
+    assert "--signals draft" in err
+
+
+def test_outcomes_that_teach_nothing_keep_a_fixed_mode_and_say_so(ragloom: Ragloom):
+    pytest.importorskip("sklearn")
+    lines = [
+        {"id": str(n), "question": f"Question {n}?", "gold_answers": ["x"], "answers": {"none": "y", "single": "x"}}
+        for n in range(60)
+    ]
+    write_lines("outcomes.jsonl", lines)
+    code, out, _ = ragloom("gate", "calibrate", "outcomes.jsonl", "--out", "gate.json")
+    assert code == 0
+    assert "no gain: out of fold no gate was better than always single" in out
+    assert "warning: 60 rows" in out
+    assert SavedGate.load(Path("gate.json")).rule("Why?", {}).mode == "single"
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code", "problem"),
+    [
+        (["calibrate", "outcomes.jsonl", "--out", "gate.json", "--objective", "speed"], 2, "no objective 'speed'"),
+        (["calibrate", "outcomes.jsonl", "--out", "gate.json", "--costs", "none=x"], 2, "'x' is not a number from 0"),
+        (["calibrate", "outcomes.jsonl", "--out", "gate.json", "--costs", "none=9"], 2, "costs must"),
+        (["calibrate", "outcomes.jsonl", "--out", "outcomes.jsonl"], 2, "would be overwritten"),
+        (["calibrate", "missing.jsonl", "--out", "gate.json"], 65, "missing.jsonl"),
+        (["report", "missing.jsonl"], 65, "missing.jsonl"),
+        (["report", "outcomes.jsonl", "--gate", "missing.json"], 2, "missing.json"),
+        (["report", "outcomes.jsonl", "--gate", "outcomes.jsonl"], 2, "outcomes.jsonl"),
+    ],
+)
+def test_what_cannot_work_is_said_in_a_line(arguments: list[str], code: int, problem: str, collected: Ragloom):
+    ended, out, err = collected("gate", *arguments)
+    assert (ended, out) == (code, "")
+    assert problem in err
+    assert "Traceback" not in err
+    assert not Path("gate.json").exists()
+
+
+def test_a_gate_of_another_model_is_refused_unless_that_is_allowed(indexed: Ragloom, monkeypatch: pytest.MonkeyPatch):
+    pytest.importorskip("sklearn")
+    numbers = [
+        {"id": str(n), "question": f"Question {n}?", "gold_answers": ["x"], "answers": {"none": "y", "single": "x"}}
+        for n in range(60)
+    ]
+    write_lines("outcomes.jsonl", numbers)
+    assert indexed("gate", "calibrate", "outcomes.jsonl", "--out", "gate.json")[0] == 0
+    asking = ("ask", "What is the capital of Malta?", "--pipeline", "adaptive", "--gate", "gate.json")
+    code, out, _ = indexed(*asking)
+    assert (code, out.splitlines()[0]) == (0, "Valletta")
+    monkeypatch.setenv("RAGLOOM_MODEL", "another")
+    code, _, err = indexed(*asking)
+    assert code == 2
+    assert "was calibrated with something else: model was" in err
+    assert indexed(*asking, "--allow-mismatch")[0] == 0

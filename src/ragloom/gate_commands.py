@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from contextlib import nullcontext
 from typing import TYPE_CHECKING
 
 from ragloom.console import (
@@ -68,7 +69,8 @@ def _calibrate(args: argparse.Namespace, settings: Settings) -> int:
     outcomes = read_outcomes(args.outcomes_file)
     for file in filter(None, (args.out, args.report)):
         check_writable(file, args.outcomes_file)
-    with open_workspace(settings, otherwise="reading it as it was") as store:
+    there = settings.workspace.exists()  # if not, the outcomes are from elsewhere
+    with open_workspace(settings, otherwise="reading it as it was") if there else nullcontext() as store:
         built = build_gate(
             outcomes, args.out, settings, store, objective=args.objective, costs=args.costs, report=args.report
         )
