@@ -24,9 +24,11 @@ from ragloom.components.ingestion import find_files
 from ragloom.errors import ConfigError, RagloomError
 from ragloom.flows.batch_qa import batch_qa
 from ragloom.flows.build_graph import build_graph
+from ragloom.flows.calibrate_gate import calibrate_gate
 from ragloom.flows.evaluate import evaluate
 from ragloom.flows.index_corpus import index_corpus
 from ragloom.pipelines.export import check_export, check_writable
+from ragloom.pipelines.gate_building import read_objective
 from ragloom.pipelines.report import Table
 from ragloom.pipelines.settings import Settings
 
@@ -126,7 +128,40 @@ def _evaluate_summary(result: _Result, args: argparse.Namespace) -> str:
     return Table(result["columns"], result["rows"], result["notes"]).markdown()
 
 
-_FLOWS = {"index": _index, "build-graph": _build_graph, "batch": _batch, "evaluate": _evaluate}
+def _calibrate_gate(args: argparse.Namespace) -> tuple[Flow[..., _Result], _Result, Callable[..., str]]:
+    if len(args.paths) != 1 or args.out is None:
+        raise ConfigError(
+            "calibrating a gate takes one file of labelled questions, and --out for the gate",
+            "ragloom flow calibrate-gate labelled.jsonl --out gate.json",
+        )
+    _read(args.paths)
+    for file in filter(None, (args.out, args.report)):
+        check_writable(file, Path(args.paths[0]))
+    read_objective(args.objective, args.costs)
+    parameters = {
+        "questions": args.paths[0],
+        "gate": str(args.out),
+        "signals": args.signals,
+        "modes": args.modes,
+        "objective": args.objective,
+        "costs": args.costs,
+        "report": None if args.report is None else str(args.report),
+    }
+    return calibrate_gate, parameters, _calibrate_gate_summary
+
+
+def _calibrate_gate_summary(result: _Result, args: argparse.Namespace) -> str:
+    table = Table(**result["table"])
+    return "\n".join([result["reason"], "", table.markdown(), "", f"gate: {args.out}"])
+
+
+_FLOWS = {
+    "index": _index,
+    "build-graph": _build_graph,
+    "batch": _batch,
+    "evaluate": _evaluate,
+    "calibrate-gate": _calibrate_gate,
+}
 
 
 def _read(files: Iterable[str]) -> None:

@@ -11,7 +11,7 @@ from prefect.client.schemas.schedules import CronSchedule
 from prefect.flows import load_flow_from_entrypoint
 
 ROOT = Path(__file__).parents[2]
-FLOWS = ("index_corpus", "build_graph", "batch_qa", "evaluate")
+FLOWS = ("index_corpus", "build_graph", "batch_qa", "evaluate", "calibrate_gate")
 DEPLOYMENTS: list[dict[str, Any]] = yaml.safe_load((ROOT / "prefect.yaml").read_text(encoding="utf-8"))["deployments"]
 
 

@@ -83,6 +83,8 @@ def test_a_stopped_batch_is_said_in_a_line_without_traceback(
         (["batch", "a.jsonl", "b.jsonl"], 2, "one file of questions, got 2"),
         (["batch", "missing.jsonl"], 65, "missing.jsonl"),
         (["evaluate", "missing.jsonl"], 65, "missing.jsonl"),
+        (["calibrate-gate", "labelled.jsonl"], 2, "--out for the gate"),
+        (["calibrate-gate", "missing.jsonl", "--out", "gate.json"], 65, "missing.jsonl"),
         (["evaluate", "--cron", "every night"], 2, "--cron 'every night' is no schedule"),
         (["evaluate", "--cron", "0 3 * * *"], 2, "PREFECT_API_URL"),
     ],
