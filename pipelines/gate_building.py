@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from math import isfinite, nan
 from pathlib import Path
 
@@ -55,6 +55,7 @@ def build_gate(
     settings: Settings,
     store: Store | None,
     *,
+    modes: Sequence[Mode] | None = None,
     objective: str = "accuracy",
     costs: str | None = None,
     report: Path | None = None,
@@ -67,6 +68,7 @@ def build_gate(
         settings: those the outcomes were collected with.
         store: the workspace they were collected in; None where they are from elsewhere: the gate is
             bound to nothing then.
+        modes: that the gate may choose; None for all that every question was answered under.
         objective, costs: see `read_objective`.
         report: file of a report in Markdown; None for none.
 
@@ -75,7 +77,7 @@ def build_gate(
         InputError: too few outcomes, or a file cannot be written.
     """
     aim, prices = read_objective(objective, costs)
-    outcomes = _measured(outcomes)
+    outcomes = [_only(modes, outcome) for outcome in _measured(outcomes)]
     calibration = calibrate(outcomes, objective=aim, costs=prices)
     signals = signals_of(calibration.rule.features)
     bound_to, warnings = {}, list(calibration.warnings)
@@ -91,6 +93,13 @@ def build_gate(
         write_gate_report(report, outcomes, gates, metric=calibration.metric, costs=calibration.costs)
     table = gates_table(outcomes, gates, metric=calibration.metric, costs=calibration.costs)
     return GateBuilt(signals, calibration.gain, calibration.reason, str(calibration.objective), table, tuple(warnings))
+
+
+def _only(modes: Sequence[Mode] | None, outcome: Outcome) -> Outcome:
+    """The outcome without what was answered under other modes."""
+    if modes is None:
+        return outcome
+    return replace(outcome, answers={mode: text for mode, text in outcome.answers.items() if mode in modes})
 
 
 def replayed(

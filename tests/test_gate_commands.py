@@ -150,6 +150,18 @@ def test_a_gate_is_calibrated_and_shown_beside_fixed_modes_and_oracles(collected
     assert "## Group towns" in Path("gate.md").read_text(encoding="utf-8")
 
 
+def test_a_gate_chooses_among_the_modes_that_are_named(collected: Ragloom):
+    rows = [json.loads(line) for line in Path("outcomes.jsonl").read_text(encoding="utf-8").splitlines()]
+    write_lines(
+        "three.jsonl", [{**row, "answers": {**row["answers"], "iterative": row["gold_answers"][0]}} for row in rows]
+    )
+    code, out, _ = collected("gate", "calibrate", "three.jsonl", "--out", "gate.json")
+    assert (code, "always iterative" in out) == (0, True)
+    code, out, _ = collected("gate", "calibrate", "three.jsonl", "--out", "gate.json", "--modes", "none,single")
+    assert (code, "iterative" in out) == (0, False)
+    assert SavedGate.load(Path("gate.json")).rule("What is 3 and 3 together?", {}).mode in {"none", "single"}
+
+
 def test_a_calibration_can_be_read_by_programs(collected: Ragloom):
     code, out, _ = collected("gate", "calibrate", "outcomes.jsonl", "--out", "gate.json", "--json")
     built = json.loads(out)
@@ -195,6 +207,7 @@ def test_outcomes_that_teach_nothing_keep_a_fixed_mode_and_say_so(ragloom: Raglo
         (["calibrate", "outcomes.jsonl", "--out", "gate.json", "--objective", "speed"], 2, "no objective 'speed'"),
         (["calibrate", "outcomes.jsonl", "--out", "gate.json", "--costs", "none=x"], 2, "'x' is not a number from 0"),
         (["calibrate", "outcomes.jsonl", "--out", "gate.json", "--costs", "none=9"], 2, "costs must"),
+        (["calibrate", "outcomes.jsonl", "--out", "gate.json", "--modes", "none"], 2, "the mode none and another one"),
         (["calibrate", "outcomes.jsonl", "--out", "outcomes.jsonl"], 2, "would be overwritten"),
         (["calibrate", "missing.jsonl", "--out", "gate.json"], 65, "missing.jsonl"),
         (["report", "missing.jsonl"], 65, "missing.jsonl"),

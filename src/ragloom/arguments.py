@@ -345,6 +345,9 @@ def _add_gate_calibrate(actions: _Commands) -> argparse.ArgumentParser:
     )
     parser.add_argument("outcomes_file", type=Path, metavar="OUTCOMES", help="JSONL of `ragloom gate collect`")
     parser.add_argument("--out", type=Path, required=True, metavar="FILE", help="the gate, as .json")
+    parser.add_argument(
+        "--modes", type=_names, metavar="MODE,...", help="that the gate may choose (default: all that were collected)"
+    )
     _add_aim(parser)
     parser.add_argument("--report", type=Path, metavar="FILE", help="a report in Markdown")
     _add_settings(parser, "where", *_MODES)

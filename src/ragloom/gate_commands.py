@@ -72,7 +72,14 @@ def _calibrate(args: argparse.Namespace, settings: Settings) -> int:
     there = settings.workspace.exists()  # if not, the outcomes are from elsewhere
     with open_workspace(settings, otherwise="reading it as it was") if there else nullcontext() as store:
         built = build_gate(
-            outcomes, args.out, settings, store, objective=args.objective, costs=args.costs, report=args.report
+            outcomes,
+            args.out,
+            settings,
+            store,
+            modes=args.modes,
+            objective=args.objective,
+            costs=args.costs,
+            report=args.report,
         )
     if args.json:
         print_json({**to_json(built), "gate": str(args.out)})
