@@ -50,6 +50,11 @@ class Objective:
         if self.risk is not None and not 0 < self.risk < 1:
             raise ValueError(f"risk must be between 0 and 1, got {self.risk}")
 
+    @property
+    def unconditional(self) -> bool:
+        """Whether it is accuracy less a price, and nothing else."""
+        return self.cost_limit is None and self.match is None and self.risk is None
+
     def __str__(self) -> str:
         if self.cost_limit is not None:
             return f"the most right answers at a mean cost of at most {self.cost_limit:g}"

@@ -138,7 +138,7 @@ def test_three_modes_are_routed_by_what_helps() -> None:
         )
         for number, best in enumerate(kinds)
     ]
-    calibration = calibrate(rows, objective=Objective(price=0.01), recipes=TERMS)
+    calibration = calibrate(rows, objective=Objective(price=0.1), recipes=TERMS)
     found = [decision.mode == best for decision, best in zip(calibration.decisions, kinds, strict=True)]
     assert np.mean(found) > 0.98
     assert calibration.rule("a nested question", {}).mode == "iterative"
