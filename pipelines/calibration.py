@@ -347,7 +347,8 @@ class _Routing:
     """Takes the mode of highest utility; the setting is the price.
 
     Chances of a logistic model need no tuning where the price is given, and tuning costs: on the 3,000 questions of
-    benchmarks/gate_router.py it lost .002 of the objective at a price of .01. A limit is met by the lowest price that keeps to it.
+    benchmarks/gate_router.py it lost .002 of the objective at a price of .01. A limit is met by the lowest price that
+    keeps to it.
     """
 
     labels: Labels
