@@ -1,11 +1,12 @@
 """Answer a file of questions as a flow: `answer_batch`, a slice of the questions to a task."""
 
 import tempfile
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Any
 
-from prefect import flow
+from prefect import flow, get_run_logger
 from prefect.artifacts import create_markdown_artifact
 
 from ragloom.codec import to_json
@@ -14,6 +15,7 @@ from ragloom.flows.slices import check_finished, work_in_slices
 from ragloom.flows.steps import show_table, step
 from ragloom.pipelines.batch import BatchReport, answer_batch, begin_batch, open_batch_pipeline
 from ragloom.pipelines.export import export_run
+from ragloom.pipelines.gate_watch import gate_warnings
 from ragloom.pipelines.report import answers_table, write_report
 from ragloom.pipelines.settings import Settings
 from ragloom.store import Store
@@ -47,6 +49,7 @@ def batch_qa(
         total = work_in_slices(partial(answer_slice, run_id), run_id, pending, settings, slice_size)
     finally:
         _publish(run_id, settings.workspace, out, report)
+    total = replace(total, warnings=_warnings(run_id, settings))
     check_finished(total)
     result: dict[str, Any] = to_json(total)
     return result
@@ -71,6 +74,14 @@ def _begin(settings: Settings, questions: Path) -> tuple[str, list[str]]:
     with Store.open(settings.workspace) as store:
         run_id = begin_batch(settings, read_questions(questions), store)
         return run_id, [item.question_id for item in store.items(run_id, status={"pending"})]
+
+
+def _warnings(run_id: str, settings: Settings) -> tuple[str, ...]:
+    with Store.open(settings.workspace, write=False) as store:
+        warnings = gate_warnings(run_id, settings, store)
+    for warning in warnings:
+        get_run_logger().warning(warning)
+    return warnings
 
 
 def _publish(run_id: str, workspace: Path, out: str | None, report: str | None) -> None:

@@ -23,6 +23,7 @@ from ragloom.components.datasets import Question, question_from_json, read_quest
 from ragloom.components.gating import Decision, SignalMissing
 from ragloom.errors import BadReply, BudgetExceeded, ConfigError, InputError, LLMError, RagloomError
 from ragloom.pipelines.export import check_export, export_run
+from ragloom.pipelines.gate_watch import gate_warnings
 from ragloom.pipelines.opening import open_pipeline
 from ragloom.pipelines.question_answering import Adaptive
 from ragloom.pipelines.retrieval_budget import planned
@@ -72,6 +73,7 @@ class BatchReport:
         usage: what this call spent.
         seconds: wall time of this call.
         stopped: why it ended early, empty if it did not.
+        warnings: what to know about the answers, such as that a gate was calibrated on other questions.
     """
 
     run_id: str
@@ -82,6 +84,7 @@ class BatchReport:
     usage: Usage
     seconds: float
     stopped: str = ""
+    warnings: tuple[str, ...] = ()
 
 
 def begin_batch(settings: Settings, questions: Sequence[Question], store: Store) -> str:
@@ -439,7 +442,7 @@ def answer_file(
         )
         if out is not None:
             export_run(store, run_id, out)
-    return report
+        return replace(report, warnings=gate_warnings(run_id, settings, store))
 
 
 def _asked_to_stop(stop: Callable[[], bool], work: _Work) -> bool:

@@ -185,7 +185,12 @@ def _describe(name: str, settings: Settings) -> str:
         "fused": "half the scores of each, min-max",
         "graph": f"a walk over the graph of {settings.extractor}, from {settings.walk_from}",
         "ircot": f"{settings.retriever}, then with thoughts of {settings.model}, at most {steps} retrievals",
+        "notes": f"{settings.retriever}, then what a note by {_taker(settings)} lacks",
     }[name]
+
+
+def _taker(settings: Settings) -> str:
+    return settings.model if settings.note_taker == "llm" else "rules"
 
 
 def _quality(scores: Scores, metric: str) -> str:

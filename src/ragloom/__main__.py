@@ -138,6 +138,8 @@ def _batch(args: argparse.Namespace) -> int:
             say(f"answers: {args.out}")
         if report.failed:
             say("failed questions are rows with their error; --retry-failed tries them again")
+        for warning in report.warnings:
+            say(f"warning: {warning}")
         if report.stopped:
             say(f"stopped: {report.stopped}; the same command goes on from here")
     if report.stopped:

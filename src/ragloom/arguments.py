@@ -181,10 +181,10 @@ def _add_eval(commands: _Commands) -> None:
     parser.add_argument(
         "--retrievers",
         nargs="+",
-        choices=("bm25", "dense", "fused", "graph", "ircot"),
+        choices=("bm25", "dense", "fused", "graph", "ircot", "notes"),
         default=("bm25", "dense", "fused"),
         help="what is measured, the first being what the others are compared with (default: bm25 dense fused); "
-        "ircot asks the model, and retrieves with --retriever",
+        "ircot and notes ask the model, and retrieve with --retriever",
     )
     parser.add_argument(
         "--at", type=_positive, nargs="+", default=(2, 5, 10), metavar="K", help="cut-offs (default: 2 5 10)"
