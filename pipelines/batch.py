@@ -58,7 +58,7 @@ _OF_GATES = {
     "outcomes",
     "allow_mismatch",
 }
-_OF_NOTES = {"note_taker"}
+_OF_NOTES = {"note_taker", "note_tokens", "note_seconds"}
 _FILES = {"prompt", "gate", "popularity", "outcomes"}
 
 

@@ -39,6 +39,12 @@ class Settings(BaseModel):
     note_taker: Literal["llm", "rules"] = Field(
         default="llm", description="what writes the notes: the model, or rules that quote passages and call no model"
     )
+    note_tokens: int | None = Field(
+        default=None, ge=1, description="what collecting a note for one question may spend, in tokens"
+    )
+    note_seconds: float | None = Field(
+        default=None, gt=0, description="what collecting a note for one question may take, in seconds"
+    )
     gate: str = Field(
         default="ask",
         description="what the adaptive pipeline decides by: never, always, random, ask, self-assessment, confidence, "

@@ -23,6 +23,7 @@ from ragloom.pipelines.collecting import CollectedPassages, CollectThenRead, ent
 from ragloom.pipelines.graph_indexing import open_graph
 from ragloom.pipelines.indexing import open_bm25, open_dense
 from ragloom.pipelines.settings import Settings
+from ragloom.run import Budget
 from ragloom.store import Store
 from ragloom.types import Embedder, Options, Retriever
 
@@ -184,6 +185,7 @@ def open_collector(settings: Settings, store: Store) -> NoteCollector:
         open_retriever(settings.retriever, settings, store),
         k=settings.k,
         steps=settings.steps or NoteCollector.steps,
+        budget=Budget(tokens=settings.note_tokens, seconds=settings.note_seconds),
     )
 
 

@@ -17,7 +17,7 @@ _SETTINGS_OF = {  # which settings a command takes, by the heading of its --help
     "graph": ("extractor",),
     "pipeline": ("pipeline",),
     "reading": ("k", "mode", "prompt", "context_tokens"),
-    "notes": ("note_taker",),
+    "notes": ("note_taker", "note_tokens", "note_seconds"),
     "gate": ("gate", "gate_bound", "when_needed", "allow_mismatch"),
     "what gates look at": ("iterative", "popularity", "outcomes"),
     "model": ("model", "base_url", "api", "api_key_env", "max_tokens", "seed", "deadline_s"),
