@@ -8,14 +8,12 @@ a reply and before its answer asks no second time; what is paid twice at most ar
 from __future__ import annotations
 
 import json
-import random
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from threading import Lock
 from typing import Any
 
-import numpy as np
 from tqdm import tqdm
 
 from ragloom.codec import to_json
@@ -270,84 +268,6 @@ def spent(store: Store, run_id: str) -> Usage:
     return sum(usages, Usage())
 
 
-@dataclass(frozen=True, slots=True)
-class Range:
-    """An expected value and the bounds it lies between nine times in ten."""
-
-    low: float
-    expected: float
-    high: float
-
-
-@dataclass(frozen=True, slots=True)
-class Estimate:
-    """What the rest of a run will take, judged by a sample that is already answered and paid.
-
-    Attributes:
-        sample: questions answered to find out.
-        remaining: questions left.
-        calls, tokens, cost, seconds: for those left; cost is None where the model's price is unknown.
-    """
-
-    sample: int
-    remaining: int
-    calls: Range
-    tokens: Range
-    cost: Range | None
-    seconds: Range
-
-
-def estimate_batch(
-    run_id: str,
-    pipeline: Pipeline,
-    store: Store,
-    *,
-    sample: int = 10,
-    seed: int = 0,
-    workers: int = 8,
-    budget: Budget | None = None,
-    progress: bool = True,
-) -> Estimate:
-    """Answer a random sample of the run's pending questions and predict what the rest will take.
-
-    The ranges are 90 % bootstrap intervals of the sample's mean. The sample's answers belong to the run.
-    """
-    pending = [item.question_id for item in store.items(run_id, status={"pending"})]
-    chosen = set(random.Random(seed).sample(pending, min(sample, len(pending))))
-    report = answer_batch(run_id, pipeline, store, workers=workers, budget=budget, only=chosen, progress=progress)
-    runs = [
-        item.result["run"]
-        for item in store.items(run_id)
-        if item.result and item.question_id in chosen and "run" in item.result
-    ]
-    if not runs:
-        raise InputError(
-            f"run {run_id} has nothing left to estimate from", "read the failures, or name other questions"
-        )
-    left = len(pending) - len(runs)
-    usages = [record["usage"] for record in runs]
-    latencies = [record["seconds"] for record in runs]
-    side_by_side = max(1.0, sum(latencies) / max(report.seconds, 1e-9))  # how many were really under way at a time
-    slow = _predict(latencies, left / side_by_side, seed)
-    fast = _predict(latencies, left / max(side_by_side, min(workers, max(left, 1))), seed)
-    costs = [usage["cost"] for usage in usages]
-    return Estimate(
-        len(runs),
-        left,
-        _predict([usage["calls"] for usage in usages], left, seed),
-        _predict([usage["prompt_tokens"] + usage["completion_tokens"] for usage in usages], left, seed),
-        None if None in costs else _predict(costs, left, seed),
-        Range(fast.low, slow.expected, slow.high),
-    )
-
-
-def _predict(values: Sequence[float], times: float, seed: int) -> Range:
-    sample = np.asarray(values, dtype=np.float64)
-    means = np.random.default_rng(seed).choice(sample, (2000, len(sample))).mean(axis=1)
-    low, high = np.quantile(means, [0.05, 0.95])
-    return Range(float(low) * times, float(sample.mean()) * times, float(high) * times)
-
-
 def open_batch_pipeline(run_id: str, settings: Settings, store: Store, *, progress: bool = True) -> Pipeline:
     """The pipeline of the settings for a run, whose gate sees the whole run where a retrieval rate is set.
 
@@ -385,23 +305,6 @@ def open_batch_pipeline(run_id: str, settings: Settings, store: Store, *, progre
             decisions[question_id] = decision
             bar.update()
     return replace(pipeline, gate=planned(questions, decisions, settings.retrieval_rate))
-
-
-def estimate_file(settings: Settings, questions: Path, *, sample: int = 10, progress: bool = True) -> Estimate:
-    """Predict what a file of questions will take: `estimate_batch` from settings."""
-    asked = read_questions(questions)
-    with Store.open(settings.workspace) as store:
-        run_id = begin_batch(settings, asked, store)
-        pipeline = open_batch_pipeline(run_id, settings, store, progress=progress)
-        return estimate_batch(
-            run_id,
-            pipeline,
-            store,
-            sample=sample,
-            workers=settings.questions_at_once,
-            budget=settings.budget,
-            progress=progress,
-        )
 
 
 def answer_file(

@@ -116,7 +116,8 @@ def _ask(args: argparse.Namespace) -> int:
 
 def _batch(args: argparse.Namespace) -> int:
     from ragloom.codec import to_json
-    from ragloom.pipelines.batch import answer_file, estimate_file
+    from ragloom.pipelines.batch import answer_file
+    from ragloom.pipelines.estimating import estimate_file
 
     settings = _settings(args)
     if settings.pipeline != "closed-book":

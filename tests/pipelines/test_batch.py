@@ -9,7 +9,8 @@ from ragloom.components.datasets import GoldPassage, Question, question_from_jso
 from ragloom.components.llm import Cached, ScriptedLLM
 from ragloom.components.reading import PromptReader
 from ragloom.errors import BadReply, ConfigError, EndpointUnreachable, InputError, RequestRefused
-from ragloom.pipelines.batch import BatchReport, answer_batch, begin_batch, estimate_batch
+from ragloom.pipelines.batch import BatchReport, answer_batch, begin_batch
+from ragloom.pipelines.estimating import estimate_batch
 from ragloom.pipelines.export import export_run
 from ragloom.pipelines.question_answering import ClosedBook
 from ragloom.pipelines.settings import Settings
