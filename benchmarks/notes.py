@@ -26,6 +26,7 @@ from interleaving import SETS as THOUGHTS
 from interleaving import Metered
 from retrieval import ROOT, SETS, write_into_readme
 
+from ragloom.components.collected import Notes
 from ragloom.components.datasets import Question, read_questions
 from ragloom.components.extractive_notes import ExtractiveNoteTaker
 from ragloom.components.interleaving import InterleavedRetriever
@@ -33,7 +34,7 @@ from ragloom.components.local_server import local_llm
 from ragloom.components.minilm import LocalEmbedder
 from ragloom.components.note_claims import NoteTaker
 from ragloom.components.note_taking import LLMNoteTaker
-from ragloom.components.notes import NoteCollector, Notes
+from ragloom.components.notes import NoteCollector
 from ragloom.pipelines.collecting import CollectedPassages, entities_by_rules, named_earlier
 from ragloom.pipelines.evaluation import Scores, compare, evaluate_retrieval
 from ragloom.pipelines.indexing import index_corpus, open_dense

@@ -17,7 +17,7 @@ from ragloom.run import Run, span
 from ragloom.types import Answer, Chunk, Hit
 
 if TYPE_CHECKING:
-    from ragloom.components.notes import Notes
+    from ragloom.components.collected import Notes
 
 PLACES = 5  # that a passage moves up where it is named
 

@@ -12,10 +12,11 @@ from hypothesis import strategies as st
 
 from ragloom.codec import to_json
 from ragloom.components.bm25 import BM25
+from ragloom.components.collected import Notes, notes_from_json
 from ragloom.components.llm import ScriptedLLM
 from ragloom.components.note_claims import Claim, Draft, Note, Plan
 from ragloom.components.note_taking import LLMNoteTaker
-from ragloom.components.notes import NoteCollector, Notes, notes_from_json
+from ragloom.components.notes import NoteCollector
 from ragloom.errors import BudgetExceeded, InputError
 from ragloom.run import Budget, Run, reserve, span
 from ragloom.types import Chunk, Hit, Message, Retriever, Usage

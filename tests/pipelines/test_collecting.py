@@ -7,11 +7,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from ragloom.components.bm25 import BM25
+from ragloom.components.collected import Notes
 from ragloom.components.extractive_notes import ExtractiveNoteTaker
 from ragloom.components.llm import ScriptedLLM
 from ragloom.components.note_claims import Claim
 from ragloom.components.note_reading import NoteReader
-from ragloom.components.notes import NoteCollector, Notes
+from ragloom.components.notes import NoteCollector
 from ragloom.components.reading import PromptReader, packaged_prompt
 from ragloom.errors import InputError
 from ragloom.pipelines.collecting import CollectedPassages, CollectThenRead, entities_by_rules, named_earlier
