@@ -19,6 +19,7 @@ from ragloom.types import Answer, content_id
 
 Mode = Literal["none", "single", "iterative"]
 MODES: tuple[Mode, ...] = get_args(Mode)  # from the cheapest
+EMBEDDING = "embedding_"  # begins the names of a question's embedding, of which there are hundreds
 
 Capability = Literal["logprobs", "samples", "popularity", "embedder", "passages"]
 
@@ -171,10 +172,19 @@ def observe(signal: Signal, question: str) -> Observation:
         except BadReply as error:
             attributes["unknown"] = error.problem
             return Observation(dict.fromkeys(signal.features, nan))
-        attributes |= {name: None if isnan(value) else value for name, value in observation.features.items()}
+        attributes.update(traced(observation.features))
         if observation.note:
             attributes["note"] = observation.note
         return observation
+
+
+def traced(features: Mapping[str, float]) -> dict[str, float | None]:
+    """Features as attributes of a span, which are JSON: what is unknown is None.
+
+    Those of an embedding are left out: they would flood the trace, say nothing to a reader, and can be had again from
+    the question.
+    """
+    return {name: None if isnan(value) else value for name, value in features.items() if not name.startswith(EMBEDDING)}
 
 
 def signals_identity(signals: Sequence[Signal]) -> str:

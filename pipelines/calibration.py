@@ -39,7 +39,13 @@ SETTINGS = 100  # thresholds or prices that are tried
 
 Kind = Literal["threshold", "failure", "routing"]
 KINDS: tuple[Kind, ...] = get_args(Kind)
-RECIPES = (Recipe(terms=0.0), Recipe(terms=1.0), Recipe(terms=2.0))
+RECIPES = (
+    Recipe(terms=0.0),
+    Recipe(terms=1.0),
+    Recipe(terms=2.0),
+    Recipe(terms=0.0, embedding=2.0),
+    Recipe(terms=2.0, embedding=2.0),
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,7 +104,9 @@ def calibrate(
     """The gate that fits the objective best, chosen by nested cross-validation. Deterministic.
 
     Tried are a threshold on each feature, the probability of failure without passages (the label of Adapt-LLM), and
-    the routing between two and more modes by utility, which for two is the uplift rule.
+    the routing between two and more modes by utility, which for two is the uplift rule. Chances are taken as the models
+    give them, without Platt scaling: that would fit a logistic curve to what is one already. The penalty pulls them a
+    little to the mean, which moves thresholds and prices as it moves the chances they are compared with.
 
     Args:
         outcomes: at least 50; 200 for a usable threshold and 500 for a model are better. Questions that are the same
@@ -108,7 +116,7 @@ def calibrate(
         modes: `none` and others; by default all that every question was answered under.
         metric: how answers are judged, see `right`. Models learn to tell answers of at least 0.5 from others.
         kinds: of gates that are tried.
-        recipes: of the logistic models that are tried.
+        recipes: of the logistic models that are tried; those with an embedding only where the outcomes have one.
         folds: of the outer and the inner cross-validation.
         seed: deals questions to folds.
 
@@ -210,7 +218,7 @@ def _measured(question: str, signals: Sequence[Signal]) -> dict[str, float]:
 
 
 def _examples(outcomes: Sequence[Outcome], modes: Sequence[Mode], costs: Mapping[Mode, float], metric: str) -> Examples:
-    if importlib.util.find_spec("sklearn") is None:
+    if not _installed("sklearn"):
         raise ConfigError("calibrating a gate takes scikit-learn", "pip install 'ragloom[calibration]'")
     if len(outcomes) < FEWEST:
         raise InputError(f"{len(outcomes)} outcomes are too few to calibrate a gate", f"collect at least {FEWEST}")
@@ -233,6 +241,14 @@ def _examples(outcomes: Sequence[Outcome], modes: Sequence[Mode], costs: Mapping
         Labels(ordered, np.array(priced, dtype=np.float64), judged),
         [normalise(outcome.question) or outcome.question for outcome in outcomes],
     )
+
+
+def _installed(package: str) -> bool:
+    """Whether it can be imported; without importing it, which takes a second, before the rows have been looked at."""
+    try:
+        return importlib.util.find_spec(package) is not None
+    except ValueError:  # what find_spec makes of a package whose import is forbidden: None in sys.modules
+        return False
 
 
 def _folds(
@@ -406,8 +422,11 @@ def _tried(given: Examples, names: Collection[Kind], recipes: Sequence[Recipe], 
     sides: tuple[Literal["above", "below"], ...] = ("above", "below")
     kinds: list[_Kind] = []
     if "threshold" in names:
-        kinds += [_OneFeature(labels, name, side, place) for place in others for name in given.names for side in sides]
+        telling = [name for name, embedded in zip(given.names, given.embedded, strict=True) if not embedded]
+        kinds += [_OneFeature(labels, name, side, place) for place in others for name in telling for side in sides]
     for recipe in recipes:
+        if recipe.embedding and not given.embedded.any():
+            continue
         if "failure" in names:
             kinds += [_LikelyFailure(labels, recipe, place) for place in others]
         if "routing" in names:

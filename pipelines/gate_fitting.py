@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from ragloom.components.gate_models import FARTHEST, LinearModel
-from ragloom.components.gating import Mode
+from ragloom.components.gating import EMBEDDING, Mode
 from ragloom.components.question_features import question_terms
 from ragloom.pipelines.gate_objectives import Labels
 
@@ -30,13 +30,18 @@ class Recipe:
     Attributes:
         terms: length of a question's vector of terms, where a standardised feature is about 1 long; 0 for no terms.
         strength: inverse of the L2 penalty (scikit-learn's C).
+        embedding: length of a question's embedding, likewise; 0 for none. Its numbers are not standardised one by one,
+            which would blow up the directions in which questions hardly differ.
     """
 
     terms: float = 1.0
     strength: float = 0.3
+    embedding: float = 0.0
 
     def __str__(self) -> str:
-        return f"features and terms ({self.terms:g})" if self.terms else "features"
+        parts = ["features", f"terms ({self.terms:g})" if self.terms else ""]
+        parts.append(f"embedding ({self.embedding:g})" if self.embedding else "")
+        return " and ".join(part for part in parts if part)
 
 
 @dataclass(frozen=True)
@@ -60,6 +65,11 @@ class Examples:
     counts: csr_array
     labels: Labels
     groups: NDArray[np.intp]
+
+    @property
+    def embedded(self) -> NDArray[np.bool_]:
+        """(f,), which features are of an embedding."""
+        return np.array([name.startswith(EMBEDDING) for name in self.names], dtype=bool)
 
 
 def examples(
@@ -91,8 +101,8 @@ class Fitted:
     """Models of every mode, fitted together.
 
     Args:
-        features: places of those that vary.
-        means, scales: of these.
+        features: places of those that vary and are wanted.
+        means, scales: of these; an embedding's have one scale, which gives its vectors the wanted length.
         terms: places of the known ones.
         idf: of these.
         weights: (modes, features and terms), of the standardised features and of the vector of terms.
@@ -138,14 +148,17 @@ def fit(given: Examples, rows: NDArray[np.intp], recipe: Recipe) -> Fitted:
     """
     known = given.features[rows]
     varying = np.array([len(np.unique(column[~np.isnan(column)])) > 1 for column in known.T], dtype=bool)
-    features = np.flatnonzero(varying)
+    features = np.flatnonzero(varying if recipe.embedding else varying & ~given.embedded)
+    scales = np.nanstd(known[:, features], axis=0)
+    if recipe.embedding:
+        scales[given.embedded[features]] = 1 / recipe.embedding
     frequency = (given.counts[rows] > 0).sum(axis=0)
     terms = np.flatnonzero(frequency >= FEWEST_QUESTIONS) if recipe.terms else np.empty(0, np.intp)
     unfitted = Fitted(
         given,
         features,
         np.nanmean(known[:, features], axis=0),
-        np.nanstd(known[:, features], axis=0),
+        scales,
         terms,
         np.log((1 + len(rows)) / (1 + frequency[terms])) + 1,
         np.zeros((0, len(features) + len(terms))),
@@ -167,11 +180,13 @@ def fit(given: Examples, rows: NDArray[np.intp], recipe: Recipe) -> Fitted:
     )
 
 
-def _inputs(fitted: Fitted, rows: NDArray[np.intp], length: float) -> Any:  # a sparse array, whose type has no name
+def _inputs(fitted: Fitted, rows: NDArray[np.intp], length: float) -> Any:  # sparse arrays' type has no name
     from scipy.sparse import csr_array, diags_array, hstack
 
     known = (fitted.examples.features[np.ix_(rows, fitted.features)] - fitted.means) / fitted.scales
     standardised = np.clip(np.nan_to_num(known, nan=0.0), -FARTHEST, FARTHEST)
+    if not len(fitted.terms):
+        return standardised
     terms = csr_array(fitted.examples.counts[rows][:, fitted.terms], copy=True)
     terms.data = 1 + np.log(terms.data)
     terms = terms @ diags_array(fitted.idf)

@@ -25,6 +25,7 @@ from ragloom.components.gating import (
 from ragloom.components.llm import IdentifiedLLM
 from ragloom.components.past_outcomes import PastOutcomes
 from ragloom.components.popularity import Popularity, corpus_popularity
+from ragloom.components.question_embedding import QuestionEmbedding
 from ragloom.components.question_features import QuestionFeatures
 from ragloom.components.retrieval_scores import RetrievalScores
 from ragloom.components.vector_cache import CachedEmbedder
@@ -55,6 +56,7 @@ SignalName = Literal[
     "popularity",
     "retrieval",
     "neighbours",
+    "embedding",
     "answers",
 ]
 SIGNALS: tuple[SignalName, ...] = get_args(SignalName)
@@ -141,8 +143,8 @@ def _open_signal(name: str, settings: Settings, store: Store) -> Signal:
         case "retrieval":
             retriever = open_retriever(settings.retriever, settings, store)
             return RetrievalScores(retriever, k=settings.k, name=f"{settings.retriever} {store.corpus_id()}")
-        case "neighbours":
-            return _open_neighbours(settings, store)
+        case "neighbours" | "embedding":
+            return _open_embedding(name, settings, store)
         case "answers":
             modes = open_modes(settings, store)
             return AnswerAgreement(none=modes["none"], single=modes["single"])
@@ -175,7 +177,11 @@ def _open_popularity(settings: Settings, store: Store) -> Popularity:
     return corpus_popularity(store.chunks())
 
 
-def _open_neighbours(settings: Settings, store: Store) -> PastOutcomes:
+def _open_embedding(name: str, settings: Settings, store: Store) -> Signal:
+    """One of the signals that look at the question's embedding."""
+    embedder = CachedEmbedder(open_embedder(settings), store)
+    if name == "embedding":
+        return QuestionEmbedding(embedder)
     if settings.outcomes is None:
         raise ConfigError(
             "the signal neighbours needs outcomes of past questions", "name their file in `outcomes` (--outcomes)"
@@ -183,7 +189,7 @@ def _open_neighbours(settings: Settings, store: Store) -> PastOutcomes:
     solved = read_outcomes(settings.outcomes)
     benefits = [right(outcome, "single") - right(outcome, "none") for outcome in solved]
     questions = [outcome.question for outcome in solved]
-    return PastOutcomes.of(CachedEmbedder(open_embedder(settings), store), questions, benefits)
+    return PastOutcomes.of(embedder, questions, benefits)
 
 
 def open_gate(settings: Settings, store: Store) -> Gate:

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from math import isnan
 
-from ragloom.components.gating import Decision, Gate, Mode
+from ragloom.components.gating import Decision, Gate, Mode, traced
 from ragloom.components.reading import check_question
 from ragloom.errors import ConfigError
 from ragloom.run import Run, span
@@ -122,7 +122,7 @@ def _described(decision: Decision) -> dict[str, object]:
         "mode": decision.mode,
         "score": None if isnan(decision.score) else decision.score,
         "reason": decision.reason,
-        "features": {name: None if isnan(value) else value for name, value in decision.features.items()},
+        "features": traced(decision.features),
     }
     return described | ({"utilities": dict(decision.utilities)} if decision.utilities else {})
 

@@ -292,7 +292,7 @@ def _add_collecting(parser: argparse.ArgumentParser) -> None:
         default="question",
         metavar="NAME,...",
         help="what is measured: question, draft, ask, self-assessment, confidence, samples, prompts, popularity, "
-        "retrieval, neighbours, answers (default: question)",
+        "retrieval, neighbours, embedding, answers (default: question)",
     )
     parser.add_argument(
         "--modes",

@@ -1,5 +1,7 @@
 """Calibrating gates: what is known of the rows must be found, and what is not in them must not."""
 
+import subprocess
+import sys
 from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
@@ -178,6 +180,52 @@ def test_models_say_what_they_said_when_they_were_fitted() -> None:
         assert chances[:, place] == pytest.approx(said)
 
 
+def embedded(count: int) -> list[Outcome]:
+    """Retrieval helps on one side of a plane, which lies askew to every axis of the vectors."""
+    vectors = np.random.default_rng(0).normal(size=(count, 16))
+    vectors /= np.linalg.norm(vectors, axis=1, keepdims=True)
+    return [
+        row(
+            number,
+            vector.sum() < 0,
+            vector.sum() > 0,
+            **{f"embedding_{place:03}": value for place, value in enumerate(vector.tolist())},
+        )
+        for number, vector in enumerate(vectors)
+    ]
+
+
+def test_an_embedding_is_used_as_a_whole_where_a_recipe_says_so() -> None:
+    rows = embedded(600)
+    found = calibrate(rows, costs=TWO, kinds=["routing"], recipes=[Recipe(terms=0.0, embedding=2.0)])
+    assert found.accuracy > 0.9
+    assert len(found.rule.features) == 16
+    without = calibrate(rows, costs=TWO, kinds=["threshold", "routing"], recipes=TERMS)
+    assert without.accuracy < 0.6
+    assert not without.rule.features
+
+
+def test_recipes_with_an_embedding_are_left_out_where_there_is_none() -> None:
+    rows = drawn(100)
+    both = [*FEATURES_ONLY, Recipe(terms=0.0, embedding=2.0)]
+    assert calibrate(rows, costs=TWO, recipes=both) == calibrate(rows, costs=TWO, recipes=FEATURES_ONLY)
+    with pytest.raises(ConfigError, match="no gate to try"):
+        calibrate(rows, costs=TWO, kinds=["routing"], recipes=both[1:])
+
+
+def test_the_length_of_an_embedding_is_the_recipes() -> None:
+    features = [row.features for row in embedded(100)]
+    labels = Labels(("none",), np.zeros(1), np.random.default_rng(0).integers(0, 2, (100, 1)).astype(float))
+    questions = [f"question {number}" for number in range(100)]
+    given = examples(questions, features, labels, questions)
+    fitted = fit(given, np.arange(60), Recipe(terms=0.0, embedding=2.0))
+    (model,) = fitted.models().values()
+    assert set(model.scales) == {0.5}
+    assert fitted.probabilities(np.arange(100))[:, 0] == pytest.approx(
+        [model.probability(question, known) for question, known in zip(questions, features, strict=True)]
+    )
+
+
 def test_a_calibrated_gate_can_be_saved_and_decides_the_same(tmp_path: Path) -> None:
     rows = with_features(drawn(200), [QuestionFeatures()])
     calibration = calibrate(rows, costs=TWO)
@@ -193,6 +241,24 @@ def test_a_calibrated_gate_can_be_saved_and_decides_the_same(tmp_path: Path) -> 
 def test_few_rows_are_warned_of(count: int, few: bool) -> None:
     calibration = calibrate(drawn(count), costs=TWO, recipes=FEATURES_ONLY)
     assert any("mostly chance" in warning for warning in calibration.warnings) == few
+
+
+def test_without_scikit_learn_the_extra_is_named() -> None:
+    script = (
+        "import sys\n"
+        "sys.modules['sklearn'] = None\n"  # as Python does it for a package that must not be imported
+        "from ragloom.components.gate_models import LinearModel\n"
+        "from ragloom.errors import ConfigError\n"
+        "from ragloom.pipelines.calibration import calibrate\n"
+        "LinearModel((), (), (), (), 0.0).probability('?', {})\n"  # a saved gate works without
+        "try:\n"
+        "    calibrate([])\n"
+        "except ConfigError as error:\n"
+        "    print(error)\n"
+    )
+    run = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
+    assert "calibrating a gate takes scikit-learn" in run.stdout
+    assert "pip install 'ragloom[calibration]'" in run.stdout
 
 
 def test_what_cannot_be_calibrated_is_refused() -> None:
