@@ -87,7 +87,7 @@ class SavedGate:
             "calibrate it again, or allow the mismatch (--allow-mismatch)",
         )
 
-    def save(self, path: Path) -> None:
+    def save(self, path: str | Path) -> None:
         """Write it as JSON; aside, and moved into place.
 
         Raises:
@@ -99,17 +99,17 @@ class SavedGate:
             raise ConfigError(f"a rule of type {kind} cannot be saved", f"use one of {', '.join(_RULES)}")
         data = {"format": _FORMAT, **to_json(self), "rule": {"kind": kind, **to_json(self.rule)}}
         text = json.dumps(data, ensure_ascii=False, allow_nan=False, indent=1)
-        write_aside(path, lambda aside: aside.write_text(text + "\n", encoding="utf-8"))
+        write_aside(Path(path), lambda aside: aside.write_text(text + "\n", encoding="utf-8"))
 
     @staticmethod
-    def load(path: Path) -> SavedGate:
+    def load(path: str | Path) -> SavedGate:
         """The gate of a file.
 
         Raises:
             ConfigError: it cannot be read, or is no gate; names the field.
         """
         try:
-            fields = _Fields(read_object(path).fields, str(path))
+            fields = _Fields(read_object(Path(path)).fields, str(path))
         except InputError as error:
             raise ConfigError(error.problem, error.remedy) from None
         if fields.get("format") != _FORMAT:

@@ -78,16 +78,16 @@ def right(outcome: Outcome, mode: Mode, metric: str = "contains") -> float:
 # ---- Files
 
 
-def write_outcomes(outcomes: Iterable[Outcome], path: Path) -> None:
+def write_outcomes(outcomes: Iterable[Outcome], path: str | Path) -> None:
     """Write a JSONL file of a line for each; aside, and moved into place.
 
     Raises:
         InputError: it cannot be written there.
     """
-    write_aside(path, lambda aside: _write(outcomes, aside))
+    write_aside(Path(path), lambda aside: _write(outcomes, aside))
 
 
-def read_outcomes(path: Path) -> tuple[Outcome, ...]:
+def read_outcomes(path: str | Path) -> tuple[Outcome, ...]:
     """The outcomes of a file of `write_outcomes`, or of another one with the fields that have no default.
 
     Fields of a line: `id`, `question`, `gold_answers` (list), `answers` (object, by mode), and, each with a default,
@@ -97,7 +97,7 @@ def read_outcomes(path: Path) -> tuple[Outcome, ...]:
         InputError: the file cannot be read, holds no outcome, or has a line that cannot be used; names the line.
     """
     outcomes: dict[str, Outcome] = {}
-    for record in read_records(path):
+    for record in read_records(Path(path)):
         outcome = _outcome(record)
         if outcome.question_id in outcomes:
             raise record.error(f"the id {outcome.question_id!r} appears twice", "give each question its own id")

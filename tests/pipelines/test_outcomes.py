@@ -53,6 +53,11 @@ def test_what_is_written_is_read_back(tmp_path: Path, outcomes: list[Outcome]) -
     assert read_outcomes(tmp_path / "rows.jsonl") == tuple(outcomes)
 
 
+def test_a_path_may_be_a_string(tmp_path: Path) -> None:
+    write_outcomes([outcome("Paris", "Paris")], str(tmp_path / "rows.jsonl"))
+    assert read_outcomes(str(tmp_path / "rows.jsonl")) == (outcome("Paris", "Paris"),)
+
+
 def test_an_unknown_feature_stays_unknown(tmp_path: Path) -> None:
     write_outcomes([Outcome("1", "?", ("a",), {"none": "a"}, {"draft_margin": nan})], tmp_path / "rows.jsonl")
     (read,) = read_outcomes(tmp_path / "rows.jsonl")
