@@ -1,0 +1,194 @@
+"""The chunks that a selector chooses from, and the scoring of their combinations: batched, remembered and counted."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+from math import inf, isfinite
+
+from ragloom.components.combinations import Combination, Cost, Selection, Utility
+from ragloom.components.tokenizing import Tokenizer
+from ragloom.errors import BadReply
+from ragloom.run import span
+from ragloom.types import Hit
+
+MOST = 60  # candidates that are looked at, as in CORAG's demo
+_SAME = 0.95  # least Jaccard overlap of words of two chunks that are taken for one
+_words = Tokenizer(stem=False, stop_words=False)
+
+
+@dataclass(frozen=True, slots=True)
+class Candidates:
+    """What can be chosen, by place: best first, without near-duplicates and without what the budget cannot hold.
+
+    Attributes:
+        hits: at most `MOST`.
+        costs: of each.
+        budget: most that a combination may cost.
+        reason: why there are none, empty if there are some.
+    """
+
+    hits: Combination
+    costs: tuple[float, ...]
+    budget: float
+    reason: str = ""
+
+
+def candidates(hits: Sequence[Hit], budget: float, cost: Cost) -> Candidates:
+    """The hits to choose from.
+
+    Of near-duplicates (Jaccard overlap of words from .95) the one that comes first stays. Hits without a usable score
+    come last.
+
+    Args:
+        hits: best first.
+        budget: in tokens; 0 or more.
+        cost: of a chunk.
+
+    Raises:
+        ValueError: the budget is negative or not finite.
+    """
+    if not (isfinite(budget) and budget >= 0):
+        raise ValueError(f"context_tokens must be a number from 0, got {budget}")
+    kept: list[Hit] = []
+    words: list[frozenset[str]] = []
+    for hit in sorted(hits, key=lambda hit: not isfinite(hit.score)):  # stable
+        own = frozenset(_words(f"{hit.chunk.title} {hit.chunk.text}"))
+        if not any(_same(own, other) for other in words):
+            kept.append(hit)
+            words.append(own)
+    costs = [cost(hit) for hit in kept]
+    fitting = [(hit, price) for hit, price in zip(kept, costs, strict=True) if price <= budget][:MOST]
+    reason = ""
+    if not hits:
+        reason = "there are no hits to select from"
+    elif not fitting:
+        reason = f"the cheapest chunk costs {min(costs):g}, more than the budget of {budget:g}"
+    return Candidates(tuple(hit for hit, _ in fitting), tuple(price for _, price in fitting), budget, reason)
+
+
+def _same(words: frozenset[str], other: frozenset[str]) -> bool:
+    return len(words & other) >= _SAME * len(words | other)
+
+
+@dataclass
+class Scoring:
+    """Scores combinations of candidates, which are tuples of places; each is asked of the utility once.
+
+    A utility that fails is asked once more; combinations that it fails for again, and those whose score is not a
+    number, are worth minus infinity, and counted in `failures`. The empty combination is worth minus infinity too
+    until something else was scored, so that something is selected where anything fits.
+
+    Args:
+        query: what the combinations are for.
+        candidates: what the places stand for.
+        utility: scores them.
+        most: evaluations that may be made; None for no limit. Beyond it everything new is worth minus infinity, and
+            `exhausted` is True.
+        ordered: whether the order of a combination can change its score; if not, the same chunks are scored once.
+    """
+
+    query: str
+    candidates: Candidates
+    utility: Utility
+    most: int | None = None
+    ordered: bool = False
+    evaluations: int = 0
+    batches: int = 0
+    failures: int = 0
+    exhausted: bool = False
+    _known: dict[object, float] = field(default_factory=dict)
+    _incumbent: tuple[int, ...] = ()
+    _frontier: list[tuple[float, float]] = field(default_factory=list)
+
+    def cost(self, places: Sequence[int]) -> float:
+        """Of the combination."""
+        return sum(self.candidates.costs[place] for place in places)
+
+    def __call__(self, combinations: Sequence[Sequence[int]], /) -> list[float]:
+        """The worth of each combination; all must fit the budget. What is new is one batch."""
+        new: dict[object, tuple[int, ...]] = {}
+        for places in combinations:
+            if places and self._key(places) not in self._known:
+                new.setdefault(self._key(places), tuple(places))
+        self._evaluate(self._within_limit(new))
+        return [self._known.get(self._key(places), -inf) if places else -inf for places in combinations]
+
+    @property
+    def best(self) -> tuple[int, ...]:
+        """The combination of the highest score so far; of equal ones the cheapest, then the first scored."""
+        return self._incumbent
+
+    def selection(self, places: Sequence[int] | None = None, *, reason: str = "") -> Selection:
+        """The outcome, for the combination of these places, or for the best one.
+
+        Raises:
+            AssertionError: it costs more than the budget: a selector is wrong.
+        """
+        chosen = tuple(self.best if places is None else places)
+        cost = self.cost(chosen)
+        assert cost <= self.candidates.budget * (1 + 1e-9), f"selected {cost} tokens of {self.candidates.budget}"  # noqa: S101
+        worth = self._known.get(self._key(chosen), 0.0) if chosen else 0.0
+        return Selection(
+            tuple(self.candidates.hits[place] for place in chosen),
+            cost,
+            worth,
+            self.frontier(),
+            self.evaluations,
+            reason or self.candidates.reason,
+        )
+
+    def frontier(self) -> tuple[tuple[float, float], ...]:
+        """(cost, reward) of the scored combinations that none of the same or lower cost beats, from the cheapest."""
+        best, kept = -inf, []
+        for cost, reward in sorted(self._frontier, key=lambda point: (point[0], -point[1])):
+            if reward > best:
+                best = reward
+                kept.append((cost, reward))
+        self._frontier = kept
+        return tuple(kept)
+
+    def _key(self, places: Sequence[int]) -> object:
+        return tuple(places) if self.ordered else frozenset(places)
+
+    def _within_limit(self, new: dict[object, tuple[int, ...]]) -> dict[object, tuple[int, ...]]:
+        if self.most is None or self.evaluations + len(new) <= self.most:
+            return new
+        self.exhausted = True
+        return dict(list(new.items())[: max(0, self.most - self.evaluations)])
+
+    def _evaluate(self, new: dict[object, tuple[int, ...]]) -> None:
+        if not new:
+            return
+        scores = self._scores(list(new.values()))
+        self.evaluations += len(new)
+        self.batches += 1
+        for (key, places), score in zip(new.items(), scores, strict=True):
+            usable = isfinite(score)
+            self.failures += not usable
+            self._known[key] = score if usable else -inf
+            if usable:
+                self._offer(places, score)
+
+    def _offer(self, places: tuple[int, ...], score: float) -> None:
+        cost = self.cost(places)
+        self._frontier.append((cost, score))
+        if not self._incumbent:
+            self._incumbent = places
+            return
+        best = self._known[self._key(self._incumbent)]
+        if score > best or (score == best and cost < self.cost(self._incumbent)):
+            self._incumbent = places
+
+    def _scores(self, batch: Iterable[tuple[int, ...]]) -> list[float]:
+        combinations = [tuple(self.candidates.hits[place] for place in places) for places in batch]
+        for attempt in range(2):
+            try:
+                scores = [float(score) for score in self.utility(self.query, combinations)]
+            except BadReply as error:
+                with span("scoring failed", attempt=attempt, error=error.problem):
+                    continue
+            if len(scores) != len(combinations):
+                raise ValueError(f"the utility gave {len(scores)} scores for {len(combinations)} combinations")
+            return scores
+        return [-inf] * len(combinations)
