@@ -37,7 +37,7 @@ FEW = 200  # rows; below a threshold is mostly chance
 SAMPLE = 201  # quantiles that a saved gate keeps
 SETTINGS = 100  # thresholds or prices that are tried
 
-Kind = Literal["threshold", "failure", "routing"]
+Kind = Literal["threshold", "failure", "uplift", "routing"]
 KINDS: tuple[Kind, ...] = get_args(Kind)
 RECIPES = (
     Recipe(terms=0.0),
@@ -104,9 +104,9 @@ def calibrate(
     """The gate that fits the objective best, chosen by nested cross-validation. Deterministic.
 
     Tried are a threshold on each feature, the probability of failure without passages (the label of Adapt-LLM), and
-    the routing between two and more modes by utility, which for two is the uplift rule. Chances are taken as the models
-    give them, without Platt scaling: that would fit a logistic curve to what is one already. The penalty pulls them a
-    little to the mean, which moves thresholds and prices as it moves the chances they are compared with.
+    routing by utility: between `none` and another mode (uplift), and between all of them. Chances are taken as the
+    models give them, without Platt scaling: that would fit a logistic curve to what is one already. The penalty pulls
+    them a little to the mean, which moves a threshold as it moves the chances that are compared with it.
 
     Args:
         outcomes: at least 50; 200 for a usable threshold and 500 for a model are better. Questions that are the same
@@ -201,7 +201,7 @@ def saved_gate(
         calibration.metric,
         content_id(*(f"{outcome.question_id} {sorted(outcome.answers.items())}" for outcome in outcomes)),
         {"accuracy": calibration.accuracy, "cost": calibration.cost, "questions": len(outcomes)},
-        _sample([decision.score for decision in calibration.decisions]),
+        _sample([decision.score for decision in calibration.decisions] if calibration.gain else []),
         tuple(sorted(frequency)),
         _sample([sum(frequency[word] == 1 for word in known) / max(1, len(known)) for known in words]),
     )
@@ -429,9 +429,9 @@ def _tried(given: Examples, names: Collection[Kind], recipes: Sequence[Recipe], 
             continue
         if "failure" in names:
             kinds += [_LikelyFailure(labels, recipe, place) for place in others]
-        if "routing" in names:
-            subsets = [(0, place) for place in others] + [(0, *others)] * (len(others) > 1)
-            kinds += [_Routing(labels, recipe, places, objective) for places in subsets]
+        subsets = [(0, place) for place in others] if "uplift" in names else []
+        subsets += [(0, *others)] if "routing" in names else []
+        kinds += [_Routing(labels, recipe, places, objective) for places in dict.fromkeys(subsets)]
     if not kinds:
         raise ConfigError("there is no gate to try: no features and no recipe", "collect features, or name a recipe")
     return kinds
@@ -441,6 +441,8 @@ def _chosen(
     given: Examples, rows: NDArray[np.intp], kinds: Sequence[_Kind], objective: Objective, *, folds: int, seed: int
 ) -> tuple[str, Rule]:
     """The best kind and setting by cross-validation on these rows alone, fitted to all of them."""
+    if len(kinds) == 1 and isinstance(only := kinds[0], _Routing) and objective.unconditional:  # nothing to choose
+        return str(only), only.rule(objective.price, fit(given, rows, only.recipe).models())
     labels = given.labels.of(rows)
     chances = _chances(given, rows, kinds, folds, seed)
     found = []

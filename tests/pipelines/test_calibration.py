@@ -116,6 +116,7 @@ def test_where_nothing_helps_the_best_mode_stays() -> None:
     calibration = calibrate(rows, costs=TWO, recipes=FEATURES_ONLY)
     assert not calibration.gain
     assert calibration.rule == Fixed("single", "no gain: out of fold no gate was better than always single")
+    assert saved_gate(calibration, rows).scores == ()  # a fixed rule has none, which is no drift
 
 
 @pytest.mark.parametrize("mode", ["none", "single"])
