@@ -1,114 +1,213 @@
-"""Gates calibrated on what Llama-3.1-8B answered: accuracy beside always retrieving, and what it takes.
+"""Gates calibrated on what Llama-3.1-8B answered: accuracy beside fixed modes, and what it takes.
 
-Usage: python benchmarks/gate_router.py OUTCOMES [--seeds 5]
+    python benchmarks/gate_router.py [--deals 3] [--folds 5] [--write] [--data FOLDER]
 
-OUTCOMES is a JSONL file of 3,000 questions of six data sets with answers of the modes none, single and iterative.
-Every number of a gate is out of fold: rule, threshold and price were chosen and fitted without the question's fold.
-Means over several deals of the folds; intervals and rows of data sets are of the first deal.
+The folder holds `gating/llama-3.1-8b_dev.jsonl`: 3,000 questions of six data sets, each with the answers of the modes
+none, single and iterative. Some of those answers hold a literal escape such as `\\u00fc` for a letter. They are left as
+they are: an answer is right if it contains a gold one, as published, and those with an escape count as wrong.
+
+Every number of a gate is out of fold: its models, and the price that keeps it within its limit, were fitted and chosen
+without the question's fold. Each is the mean over several deals of the folds. Limits are aimed at from a little below,
+since out of fold costs scatter about them. A price in the table is fixed before anything is fitted; which of its rows
+to use is for the reader to choose, and choosing the best one afterwards would flatter it. The intervals resample
+questions; they do not hold the chance of the deal.
+
+Questions are embedded once, in about a minute, and vectors kept in `benchmarks/workspaces/gating`.
+It takes about ten minutes of one core; set OMP_NUM_THREADS=1 on a machine that has other work.
 """
 
 import argparse
-from collections.abc import Mapping, Sequence
+import sys
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
+from numpy.typing import NDArray
+from retrieval import ROOT, write_into_readme
+from tqdm import tqdm
 
-from ragloom.components.gating import Mode
+from ragloom.components.gating import MODES, Decision, Mode
+from ragloom.components.minilm import LocalEmbedder
+from ragloom.components.question_embedding import QuestionEmbedding
 from ragloom.components.question_features import QuestionFeatures
-from ragloom.pipelines.calibration import Calibration, Kind, calibrate, saved_gate, with_features
+from ragloom.components.vector_cache import CachedEmbedder
+from ragloom.pipelines.calibration import calibrate, saved_gate, with_features
 from ragloom.pipelines.drift import drift, unknown_share
 from ragloom.pipelines.evaluation import paired_bootstrap
+from ragloom.pipelines.gate_evaluation import at_random, decided_values, mean_cost, mix_of, oracle
 from ragloom.pipelines.gate_fitting import Recipe
 from ragloom.pipelines.gate_objectives import Objective
 from ragloom.pipelines.outcomes import Outcome, read_outcomes, right
+from ragloom.pipelines.report import Table, signed
+from ragloom.store import Store
 
 CALLS: Mapping[Mode, float] = {"none": 1, "single": 2, "iterative": 5}
-RETRIEVALS: Mapping[Mode, float] = {"none": 0, "single": 1}
-ROUTING: tuple[Kind, ...] = ("routing",)
-RECIPES = (Recipe(terms=2.0),)
+RETRIEVALS: Mapping[Mode, float] = {"none": 0, "single": 1, "iterative": 1}
+ROUTERS = {"router": Recipe(terms=2.0), "router, embedding": Recipe(terms=2.0, embedding=2.0)}
+RATE, AIMED_RATE = 0.65, 0.64
+LIMIT, AIMED_CALLS = 3.0, 2.95
+PRICES = (0.0, 0.005, 0.01, 0.015, 0.02, 0.025, 0.03, 0.04)
+SINGLE_HOP = ("nq", "squad", "trivia")
+SEED = 0
+Decided = Sequence[Sequence[Decision]]  # of each deal, a decision for each question
 
 
 def main() -> None:
+    """Measure, print, and with `--write` put the tables into the README."""
+    args = arguments()
+    outcomes = measured(args.data / "gating" / "llama-3.1-8b_dev.jsonl")
+    deal = {"deals": args.deals, "folds": args.folds}
+    single_hop = [row for row in outcomes if row.group in SINGLE_HOP]
+    sections = {
+        f"No retrieval or one, of {len(outcomes)} questions of six sets": two_modes(outcomes, by_set=True, **deal),
+        f"The same, calibrated on the {len(single_hop)} of NQ, SQuAD and TriviaQA": two_modes(single_hop, **deal),
+        "No retrieval, one, or several": three_modes(outcomes, **deal),
+        "Calibrated on five sets, and used on the sixth": left_out(outcomes),
+    }
+    text = "\n\n".join(f"{title}:\n\n{table.markdown()}" for title, table in sections.items())
+    print(text)
+    if args.write:
+        write_into_readme("benchmarks/gate_router.py", text)
+
+
+def arguments() -> argparse.Namespace:
+    """The command line."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("outcomes", type=Path)
-    parser.add_argument("--seeds", type=int, default=5)
-    arguments = parser.parse_args()
-    outcomes = with_features(read_outcomes(arguments.outcomes), [QuestionFeatures()])
-    two_modes(outcomes, arguments.seeds)
-    three_modes(outcomes, arguments.seeds)
-    left_out(outcomes)
+    parser.add_argument("--deals", type=int, default=3, help="of the folds (default: 3)")
+    parser.add_argument("--folds", type=int, default=5, help="outer and inner (default: 5)")
+    parser.add_argument("--data", type=Path, default=ROOT.parent / "shared" / "datasets")
+    parser.add_argument("--write", action="store_true", help="write the tables into README.md")
+    args = parser.parse_args()
+    if not args.data.is_dir():
+        sys.exit(f"there are no data sets in {args.data}; name their folder with --data")
+    return args
 
 
-def two_modes(outcomes: Sequence[Outcome], seeds: int) -> None:
-    print("\nNone or single: accuracy (contains) and retrieval rate, and the difference to always single")
+def measured(path: Path) -> tuple[Outcome, ...]:
+    """The rows with the features of their questions."""
+    outcomes = read_outcomes(path)
+    with Store.open(ROOT / "benchmarks" / "workspaces" / "gating") as store:
+        embedder = CachedEmbedder(LocalEmbedder(), store)
+        embedder([outcome.question for outcome in outcomes])  # in batches; what follows finds the vectors stored
+        return with_features(outcomes, [QuestionFeatures(), QuestionEmbedding(embedder)])
+
+
+def two_modes(outcomes: Sequence[Outcome], *, deals: int, folds: int, by_set: bool = False) -> Table:
+    """Never, always and the routers that keep to the limit of retrievals; with a row for each set, if wanted."""
     modes: tuple[Mode, ...] = ("none", "single")
-    for limit in (0.5, 0.6, 0.65, 0.8):
-        found = [
-            calibrate(outcomes, objective=Objective(cost_limit=limit), costs=RETRIEVALS, modes=modes, kinds=ROUTING,
-                      recipes=RECIPES, seed=seed)
-            for seed in range(seeds)
-        ]  # fmt: skip
-        show(f"at most {limit:.0%}", outcomes, found, "single")
-        if limit == 0.65:
-            by_group(outcomes, found[0], "single")
-    fixed = found[0].fixed
-    print(f"  never {fixed['none'][0]:.4f}  always {fixed['single'][0]:.4f}", end="  ")
-    print(f"at random, 65 % {fixed['none'][0] + 0.65 * (fixed['single'][0] - fixed['none'][0]):.4f}", end="  ")
-    print(f"oracle {np.mean([max(right(row, mode) for mode in modes) for row in outcomes]):.4f}")
+    decided = {
+        f"{name}, at most {RATE:.0%}": [
+            calibrate(outcomes, objective=Objective(cost_limit=AIMED_RATE), costs=RETRIEVALS, modes=modes,
+                      kinds=["routing"], recipes=[recipe], folds=folds, seed=seed).decisions
+            for seed in tqdm(range(deals), f"{name}, two modes", disable=None)
+        ]
+        for name, recipe in ROUTERS.items()
+    }  # fmt: skip
+    rows = [("", *cells) for cells in compared(outcomes, modes, decided, RETRIEVALS)]
+    for group in sorted({row.group for row in outcomes}) if by_set else ():
+        places = [place for place, row in enumerate(outcomes) if row.group == group]
+        here = {name: [[deal[place] for place in places] for deal in found] for name, found in decided.items()}
+        theirs = compared([outcomes[place] for place in places], modes, here, RETRIEVALS)
+        rows += [(group, *cells) for cells in theirs if not cells[0].startswith("random")]
+    return Table(("set", "gate", "accuracy", "against always single", "retrievals"), tuple(row[:5] for row in rows))
 
 
-def three_modes(outcomes: Sequence[Outcome], seeds: int) -> None:
-    print("\nNone, single or iterative: accuracy and mean calls, and the difference to always iterative")
-    for price in (0.0, 0.005, 0.01, 0.015, 0.02, 0.03, 0.04):
-        found = [routed(outcomes, Objective(price=price), seed) for seed in range(seeds)]
-        show(f"price {price:g}", outcomes, found, "iterative")
-    found = [routed(outcomes, Objective(cost_limit=3.0), seed) for seed in range(seeds)]
-    show("at most 3 calls", outcomes, found, "iterative")
-    by_group(outcomes, found[0], "iterative")
-    for mode, (accuracy, cost) in found[0].fixed.items():
-        print(f"  always {mode} {accuracy:.4f} at {cost:g}", end="")
-    print(f"  oracle {np.mean([max(right(row, mode) for mode in CALLS) for row in outcomes]):.4f}")
+def three_modes(outcomes: Sequence[Outcome], *, deals: int, folds: int) -> Table:
+    """Fixed modes, and the routers at several prices and at the limit of calls."""
+    decided = {}
+    for name, recipe in ROUTERS.items():
+        free, limited = (
+            [
+                calibrate(outcomes, objective=objective, costs=CALLS, kinds=["routing"], recipes=[recipe],
+                          folds=folds, seed=seed).decisions
+                for seed in tqdm(range(deals), f"{name}, three modes", disable=None)
+            ]
+            for objective in (Objective(), Objective(cost_limit=AIMED_CALLS))
+        )  # fmt: skip
+        decided |= {f"{name}, price {price:g}": [priced(one, price) for one in free] for price in PRICES}
+        decided[f"{name}, at most {LIMIT:g} calls"] = limited
+    rows = tuple(compared(outcomes, MODES, decided, CALLS))
+    return Table(("gate", "accuracy", "against always iterative", "calls", "none / single / iterative"), rows)
 
 
-def left_out(outcomes: Sequence[Outcome]) -> None:
-    print("\nOne data set left out, at most 3 calls: how strange its questions are, and what the gate makes of them")
-    for group in sorted({row.group for row in outcomes}):
+def priced(decisions: Sequence[Decision], price: float) -> list[Decision]:
+    """The same models' decisions at another price than 0, at which a mode's utility is its chance."""
+    return [Decision(max(MODES, key=lambda mode: one.utilities[mode] - price * CALLS[mode])) for one in decisions]
+
+
+def compared(
+    outcomes: Sequence[Outcome], modes: Sequence[Mode], decided: Mapping[str, Decided], costs: Mapping[Mode, float]
+) -> Iterator[tuple[str, ...]]:
+    """A row for each fixed mode, each gate, a random one like it, and the oracle; differences are to the dearest."""
+    fixed = {f"always {mode}": [[Decision(mode)] * len(outcomes)] for mode in modes}
+    fixed = {"never" if name == "always none" else name: found for name, found in fixed.items()}
+    dearest = values(outcomes, fixed[f"always {modes[-1]}"])
+    for name, found in (fixed | dict(decided) | {"oracle": [oracle(outcomes, modes)]}).items():
+        mix = mean_mix(found)
+        mine = values(outcomes, found)
+        against = "" if np.array_equal(mine, dearest) else difference(mine, dearest)
+        shares = " / ".join(f"{mix[mode]:.2f}" for mode in modes)
+        cost = f"{mean_cost(mix, costs):.1%}" if costs is RETRIEVALS else f"{mean_cost(mix, costs):.2f}"
+        yield name, f"{mine.mean():.3f}", against, cost, shares
+        if name in decided and "at most" in name:
+            drawn = np.array(at_random(outcomes, mix))
+            yield f"random, like {name}", f"{drawn.mean():.3f}", difference(drawn, dearest), cost, shares
+
+
+def values(outcomes: Sequence[Outcome], found: Decided) -> NDArray[np.float64]:
+    """How right each question's answer is, mean over the deals."""
+    return np.mean([decided_values(outcomes, decisions) for decisions in found], axis=0)
+
+
+def mean_mix(found: Decided) -> dict[Mode, float]:
+    """The share of each mode, mean over the deals."""
+    mixes = [mix_of(decisions) for decisions in found]
+    return {mode: float(np.mean([mix[mode] for mix in mixes])) for mode in MODES}
+
+
+def difference(mine: NDArray[np.float64], theirs: NDArray[np.float64]) -> str:
+    return signed(paired_bootstrap(mine.tolist(), theirs.tolist(), seed=SEED, resamples=2000))
+
+
+def left_out(outcomes: Sequence[Outcome]) -> Table:
+    """How the routers do on a set they were not calibrated on, and how many of its questions they would warn of."""
+    rows = []
+    for group in tqdm(sorted({row.group for row in outcomes}), "sets left out", disable=None):
         others = [row for row in outcomes if row.group != group]
         theirs = [row for row in outcomes if row.group == group]
-        calibration = routed(others, Objective(cost_limit=3.0), 0)
-        gate = saved_gate(calibration, others)
-        words, usual = set(gate.words), np.quantile(gate.unknown_shares, 0.95)
-        shares = [unknown_share(row.question, words) for row in theirs]
-        modes = [calibration.rule(row.question, row.features).mode for row in theirs]
-        accuracy = np.mean([right(row, mode) for row, mode in zip(theirs, modes, strict=True)])
-        fixed = " ".join(f"{mode} {np.mean([right(row, mode) for row in theirs]):.3f}" for mode in CALLS)
-        strange = np.mean([share > usual for share in shares])
-        found = drift(gate.unknown_shares, shares)
-        print(f"  {group:16} {accuracy:.3f} at {np.mean([CALLS[mode] for mode in modes]):.2f}  ({fixed})", end="")
-        print(f"  strange {strange:.0%} (5% expected), drifted {found.drifted} (PSI {found.psi or 0:.2f})")
+        rows += [(group, *on_others(others, theirs, name)) for name in ROUTERS]
+    columns = ("set", "gate", "accuracy", "calls", "best fixed mode", "strange questions")
+    return Table(
+        (*columns, "shift of words", "of scores", "drift warned of"),
+        tuple(rows),
+        (
+            "Strange are questions with more unknown words than 95 % of the calibration questions have: 5 % are usual.",
+            "Shifts are stability indices; drift is warned of from .1 on where it is more than chance.",
+        ),
+    )
 
 
-def routed(outcomes: Sequence[Outcome], objective: Objective, seed: int) -> Calibration:
-    return calibrate(outcomes, objective=objective, costs=CALLS, kinds=ROUTING, recipes=RECIPES, seed=seed)
-
-
-def show(name: str, outcomes: Sequence[Outcome], found: Sequence[Calibration], mode: Mode) -> None:
-    accuracies, costs = [one.accuracy for one in found], [one.cost for one in found]
-    ours = [right(row, decision.mode) for row, decision in zip(outcomes, found[0].decisions, strict=True)]
-    gain = paired_bootstrap(ours, [right(row, mode) for row in outcomes], seed=0, resamples=2000)
-    print(f"  {name:16} {np.mean(accuracies):.4f} ({min(accuracies):.4f} to {max(accuracies):.4f})", end="")
-    print(f" at {np.mean(costs):.3f}  {gain.value:+.4f} ({gain.low:+.4f} to {gain.high:+.4f})", flush=True)
-
-
-def by_group(outcomes: Sequence[Outcome], found: Calibration, mode: Mode) -> None:
-    for group in sorted({row.group for row in outcomes}):
-        pairs = [pair for pair in zip(outcomes, found.decisions, strict=True) if pair[0].group == group]
-        ours = [right(row, decision.mode) for row, decision in pairs]
-        gain = paired_bootstrap(ours, [right(row, mode) for row, _ in pairs], seed=0, resamples=2000)
-        cost = np.mean([found.costs[decision.mode] for _, decision in pairs])
-        print(
-            f"    {group:16} {np.mean(ours):.3f} at {cost:.2f}  {gain.value:+.3f} ({gain.low:+.3f} to {gain.high:+.3f})"
-        )
+def on_others(others: Sequence[Outcome], theirs: Sequence[Outcome], name: str) -> tuple[str, ...]:
+    """A row for a router that was calibrated on other questions than it is used on."""
+    # three folds, as only the gate of all rows is used here, and its price
+    calibration = calibrate(others, objective=Objective(cost_limit=AIMED_CALLS), costs=CALLS, folds=3,
+                            kinds=["routing"], recipes=[ROUTERS[name]], seed=SEED)  # fmt: skip
+    gate = saved_gate(calibration, others)
+    decisions = [calibration.rule(row.question, row.features) for row in theirs]
+    shares = [unknown_share(row.question, frozenset(gate.words)) for row in theirs]
+    words, scores = drift(gate.unknown_shares, shares), drift(gate.scores, [one.score for one in decisions])
+    warned = [what for what, found in (("words", words), ("scores", scores)) if found.drifted]
+    fixed = {mode: np.mean([right(row, mode) for row in theirs]) for mode in CALLS}
+    best = max(fixed, key=fixed.__getitem__)
+    return (
+        name if calibration.gain else f"no gain with {name}",
+        f"{np.mean(decided_values(theirs, decisions)):.3f}",
+        f"{mean_cost(mix_of(decisions), CALLS):.2f}",
+        f"{best} {fixed[best]:.3f}",
+        f"{np.mean([share > np.quantile(gate.unknown_shares, 0.95) for share in shares]):.0%}",
+        *("" if found.psi is None else f"{found.psi:.2f}" for found in (words, scores)),
+        " and ".join(warned) or "no",
+    )
 
 
 if __name__ == "__main__":
