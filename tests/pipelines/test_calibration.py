@@ -206,6 +206,16 @@ def test_an_embedding_is_used_as_a_whole_where_a_recipe_says_so() -> None:
     assert not without.rule.features
 
 
+def test_a_gate_on_an_embedding_can_be_saved_and_decides_the_same(tmp_path: Path) -> None:
+    rows = embedded(200)
+    calibration = calibrate(rows, costs=TWO, kinds=["routing"], recipes=[Recipe(terms=1.0, embedding=2.0)])
+    saved_gate(calibration, rows, signals=["embedding"]).save(str(tmp_path / "gate.json"))
+    loaded = SavedGate.load(str(tmp_path / "gate.json"))
+    for outcome in rows:
+        assert loaded.rule(outcome.question, outcome.features) == calibration.rule(outcome.question, outcome.features)
+    assert loaded.rule.features == tuple(f"embedding_{place:03}" for place in range(16))
+
+
 def test_recipes_with_an_embedding_are_left_out_where_there_is_none() -> None:
     rows = drawn(100)
     both = [*FEATURES_ONLY, Recipe(terms=0.0, embedding=2.0)]

@@ -66,4 +66,5 @@ def test_signals_are_known_by_the_names_of_their_features():
     assert signals_of(["self_assessment", "confidence_doubt", "answers_disagree"]) == (
         *("self-assessment", "confidence", "answers"),
     )
+    assert signals_of(["embedding_000", "embedding_001"]) == ("embedding",)
     assert signals_of([]) == ()
