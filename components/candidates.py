@@ -6,7 +6,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from math import inf, isfinite
 
-from ragloom.components.combinations import Combination, Cost, Selection, Utility
+from ragloom.components.combinations import Combination, Cost, RelativeUtility, Selection, Utility
 from ragloom.components.tokenizing import Tokenizer
 from ragloom.errors import BadReply
 from ragloom.run import span
@@ -82,7 +82,7 @@ class Scoring:
     Args:
         query: what the combinations are for.
         candidates: what the places stand for.
-        utility: scores them.
+        utility: scores them; one that is relative to the candidates is prepared for them.
         most: evaluations that may be made; None for no limit. Beyond it everything new is worth minus infinity, and
             `exhausted` is True.
         ordered: whether the order of a combination can change its score; if not, the same chunks are scored once.
@@ -100,6 +100,10 @@ class Scoring:
     _known: dict[object, float] = field(default_factory=dict)
     _incumbent: tuple[int, ...] = ()
     _frontier: list[tuple[float, float]] = field(default_factory=list)
+
+    def __post_init__(self) -> None:
+        if isinstance(self.utility, RelativeUtility):
+            self.utility = self.utility.prepared(self.query, self.candidates.hits)
 
     def cost(self, places: Sequence[int]) -> float:
         """Of the combination."""

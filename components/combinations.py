@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from math import isfinite
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 from ragloom.components.completions import estimate_tokens
 from ragloom.errors import ConfigError
@@ -27,6 +27,18 @@ class Utility(Protocol):
 
     def __call__(self, query: str, combinations: Sequence[Combination], /) -> Sequence[float]:
         """The worth of each combination, in their order; never asked for the empty one."""
+        ...
+
+
+@runtime_checkable
+class RelativeUtility(Utility, Protocol):
+    """A Utility by which a chunk is worth more or less by the candidates it stands among: rarer, more relevant.
+
+    Selectors prepare it once for the candidates of a query, and score combinations by what comes back.
+    """
+
+    def prepared(self, query: str, hits: Sequence[Hit], /) -> Utility:
+        """The utility for combinations of these hits."""
         ...
 
 
