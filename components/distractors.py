@@ -11,7 +11,7 @@ from collections.abc import Collection, Sequence
 from dataclasses import dataclass, field, replace
 from math import nan
 
-from ragloom.components.answer_words import normalise
+from ragloom.components.answer_words import admission, normalise
 from ragloom.components.reading import PromptReader
 from ragloom.components.tokenizing import Tokenizer, searchable
 from ragloom.errors import BadReply
@@ -47,8 +47,9 @@ def audit(
 ) -> list[Distraction]:
     """The distracting effect of each passage, one call to the model a sample, in the order of the hits.
 
-    Each passage is read alone. Distracting are only passages without the answer: where right answers are known, name
-    them, or the effect of a passage that holds one says nothing against it.
+    Each passage is read alone. A reply that says in other words that it does not know abstains, too. Distracting are
+    only passages without the answer: where right answers are known, name them, or the effect of a passage that holds
+    one says nothing against it.
 
     Args:
         question: what is asked.
@@ -74,7 +75,7 @@ def audit(
 
 def _distraction(question: str, hit: Hit, readers: Sequence[PromptReader]) -> Distraction:
     replies = [answer for reader in readers if (answer := _read(reader, question, hit)) is not None]
-    answers = tuple(reply.text for reply in replies if not reply.abstained)
+    answers = tuple(reply.text for reply in replies if not (reply.abstained or admission(reply.text)))
     return Distraction(hit, len(answers) / len(replies) if replies else nan, answers)
 
 
