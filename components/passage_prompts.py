@@ -87,9 +87,18 @@ class Prompt:
         *,
         context_tokens: int | None,
         count_tokens: Callable[[str], int],
+        best_first: Sequence[int] | None = None,
         **values: str,
     ) -> int:
         """How many of the first passages fit into a prompt of that many tokens; all of them where it is None.
+
+        Args:
+            question: as asked.
+            passages: in the order in which they would stand in the prompt.
+            context_tokens: most of the whole conversation.
+            count_tokens: how they are counted.
+            best_first: places of the passages, from that which is given up last; None where the first is.
+            values: for the further slots of the last message.
 
         Raises:
             InputError: not even the question fits.
@@ -98,8 +107,11 @@ class Prompt:
         if context_tokens is None:
             return len(passages)
 
+        places = range(len(passages)) if best_first is None else best_first
+
         def size(shown: int) -> int:
-            return sum(count_tokens(turn["content"]) for turn in self.messages(question, passages[:shown], **values))
+            chunks = [passages[place] for place in sorted(places[:shown])]
+            return sum(count_tokens(turn["content"]) for turn in self.messages(question, chunks, **values))
 
         number = bisect_right(range(len(passages) + 1), context_tokens, key=size) - 1
         if number < 0:

@@ -11,6 +11,7 @@ from typing import Literal
 
 from ragloom.components.completions import estimate_tokens
 from ragloom.components.passage_prompts import Prompt
+from ragloom.components.reordering import best_first
 from ragloom.errors import ConfigError, EmptyReply, InputError
 from ragloom.run import span
 from ragloom.types import LLM, Answer, Chunk, Citation, Hit, Options
@@ -56,8 +57,11 @@ def packaged_prompt(mode: Mode, *, closed_book: bool = False) -> Prompt:
 class PromptReader:
     """Answers from numbered passages with one call to a model; without passages, from what the model knows.
 
-    Each call is a span `read`, with the number of passages shown, `dropped` (those from the end that would not fit
-    `context_tokens`) and `bad_citations` (numbers the model cited that no passage has).
+    Passages stand in the prompt in the order given. Where they do not all fit `context_tokens`, those of the lowest
+    scores are dropped, of equal ones the last: an order of them, such as `sides`, puts good passages at the end.
+
+    Each call is a span `read`, with the number of passages shown, of those `dropped`, and `bad_citations` (numbers the
+    model cited that no passage has).
 
     Args:
         llm: the model.
@@ -94,14 +98,10 @@ class PromptReader:
         if hits and prompt.passage is None:
             raise ConfigError(f"{prompt.source} has no slot {{passages}}", "add it to its '## user'")
         with span("read", mode=self.mode) as attributes:
-            chunks = [hit.chunk for hit in hits]
-            fitting = prompt.fitting(
-                question, chunks, context_tokens=self.context_tokens, count_tokens=self.count_tokens
-            )
-            shown = tuple(hits[:fitting])
+            shown = self._fitting(prompt, question, hits)
             attributes |= {"passages": len(shown), "dropped": len(hits) - len(shown)}
             options = Options(max_tokens=self.max_tokens or MAX_TOKENS[self.mode]) | self.options
-            reply = self.llm(prompt.messages(question, chunks[:fitting]), **options)
+            reply = self.llm(prompt.messages(question, [hit.chunk for hit in shown]), **options)
             text, numbers = _split_citations(reply.text)
             text = self._tidy(text)
             cited = [number for number in numbers if 1 <= number <= len(shown)]
@@ -109,6 +109,18 @@ class PromptReader:
             abstained = _says(prompt.phrase, text, cited)
             citations = () if abstained else tuple(_citations(text, cited, shown))
             return Answer(text, shown, citations, abstained)
+
+    def _fitting(self, prompt: Prompt, question: str, hits: Sequence[Hit]) -> tuple[Hit, ...]:
+        """The best hits that fit the context, in the order given."""
+        ranked = best_first([hit.score for hit in hits])
+        fitting = prompt.fitting(
+            question,
+            [hit.chunk for hit in hits],
+            context_tokens=self.context_tokens,
+            count_tokens=self.count_tokens,
+            best_first=ranked,
+        )
+        return tuple(hits[place] for place in sorted(ranked[:fitting]))
 
     def _tidy(self, text: str) -> str:
         """The answer as its mode wants it: one line where it is short, one word where it is yes or no."""
@@ -141,9 +153,10 @@ def _citations(answer: str, cited: Sequence[int], shown: Sequence[Hit]) -> Itera
         yield _citation(number, shown[number - 1].chunk, pattern, "model")
     if cited or pattern is None:
         return
-    for number, hit in sorted(enumerate(shown, 1), key=lambda numbered: -numbered[1].score):
-        if pattern.search(hit.chunk.title) or pattern.search(hit.chunk.text):
-            yield _citation(number, hit.chunk, pattern, "match")
+    for place in best_first([hit.score for hit in shown]):
+        chunk = shown[place].chunk
+        if pattern.search(chunk.title) or pattern.search(chunk.text):
+            yield _citation(place + 1, chunk, pattern, "match")
 
 
 def _literally(answer: str) -> re.Pattern[str] | None:

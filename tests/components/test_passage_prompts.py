@@ -69,6 +69,28 @@ def test_as_many_passages_fit_as_their_whole_conversation_allows(tmp_path: Path)
     assert prompt.fitting("Where?", [], context_tokens=sizes[0], count_tokens=len) == 0
 
 
+def test_the_best_passages_that_fit_are_counted_where_they_stand(tmp_path: Path):
+    prompt = written(tmp_path, SMALL)
+    passages = [Chunk("c-cove", "A cove.", "Cove"), MILL, ISLE]
+
+    def conversation(*places: int) -> list[str]:
+        return [turn["content"] for turn in prompt.messages("Where?", [passages[place] for place in places])]
+
+    counted: list[str] = []
+
+    def count_tokens(text: str) -> int:
+        counted.append(text)
+        return len(text)
+
+    for places in [(2,), (0, 2), (0, 1, 2)]:
+        allowed = sum(map(len, conversation(*places)))
+        fitting = prompt.fitting(
+            "Where?", passages, context_tokens=allowed, count_tokens=count_tokens, best_first=[2, 0, 1]
+        )
+        assert fitting == len(places)
+        assert set(conversation(*places)) <= set(counted)
+
+
 @pytest.mark.parametrize(
     ("text", "message"),
     [

@@ -241,6 +241,21 @@ def test_passages_that_do_not_fit_are_dropped_whole_from_the_end_and_counted():
         assert (attributes["passages"], attributes["dropped"]) == (kept, 3 - kept)
 
 
+def test_passages_that_do_not_fit_are_those_of_the_lowest_scores_of_equal_ones_the_last():
+    prompt = packaged_prompt("short")
+
+    def shown(*given: Hit) -> list[Chunk]:
+        allowed = sum(len(message["content"]) for message in prompt.messages("Where?", [MILL, ISLE]))
+        return [
+            hit.chunk
+            for hit in PromptReader(says("1792"), context_tokens=allowed, count_tokens=len)("Where?", given).hits
+        ]
+
+    assert shown(Hit(COVE, 0.1), Hit(MILL, 0.2), Hit(ISLE, 0.9)) == [MILL, ISLE]
+    assert shown(Hit(ISLE, 0.9), Hit(COVE, float("nan")), Hit(MILL, 0.2)) == [ISLE, MILL]
+    assert shown(Hit(ISLE, 0.5), Hit(MILL, 0.5), Hit(COVE, 0.5)) == [ISLE, MILL]
+
+
 def test_a_context_that_holds_no_passage_or_not_even_the_question_is_refused():
     empty = sum(estimate_tokens(message["content"]) for message in packaged_prompt("short").messages("Where?", []))
     with pytest.raises(ConfigError, match=f"no passage fits into {empty} context tokens: with the first it takes"):
