@@ -6,14 +6,20 @@ scores are in `relevance_selection.py`.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import KW_ONLY, dataclass, field
-from math import inf
+from itertools import combinations, permutations
+from math import comb, inf, perm
+
+import numpy as np
 
 from ragloom.components.candidates import Scoring, candidates
 from ragloom.components.combinations import Cost, Selection, Utility
+from ragloom.errors import ConfigError
 from ragloom.run import span
 from ragloom.types import Hit
+
+MOST_COMBINATIONS = 2**14  # that Exhaustive scores: of 14 candidates, or of 7 where their order matters
 
 _Places = tuple[int, ...]
 
@@ -23,15 +29,25 @@ def greedy_marginal(scoring: Scoring) -> _Places:
 
     Chunks are added at the end. Each round is one batch. Of equal gains the cheaper chunk is added, then the first.
     """
-    chosen: _Places = ()
+    return beam_search(scoring, 1)
+
+
+def beam_search(scoring: Scoring, width: int) -> _Places:
+    """The best combination of a beam that is extended by one chunk a round until no extension beats the best so far.
+
+    Each round is one batch. Ties as in `greedy_marginal`, which is a beam of width 1.
+    """
+    beam: list[_Places] = [()]
     worth = -inf
-    while extended := list(_extensions(scoring, chosen)):
+    best: _Places = ()
+    while extended := _distinct(scoring, (places for kept in beam for places in _extensions(scoring, kept))):
         scores = scoring(extended)
-        best = _order(scoring, extended, scores)[0]
-        if scores[best] <= worth:
+        order = sorted(range(len(extended)), key=lambda at: (-scores[at], scoring.cost(extended[at])))  # stable
+        if scores[order[0]] <= worth:
             break
-        chosen, worth = extended[best], scores[best]
-    return chosen
+        beam = [extended[at] for at in order[:width] if scores[at] > -inf]
+        best, worth = beam[0], scores[order[0]]
+    return best
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,6 +59,7 @@ class _Search:
         context_tokens: most that they may cost.
         cost: of a chunk.
         evaluations: most combinations that are scored; None for no limit. The best of those is selected.
+        ordered: whether the order of a combination can change its score; if not, the same chunks are scored once.
     """
 
     utility: Utility
@@ -50,6 +67,7 @@ class _Search:
     _: KW_ONLY
     cost: Cost = field(default_factory=Cost)
     evaluations: int | None = None
+    ordered: bool = False
 
     def __post_init__(self) -> None:
         if self.evaluations is not None and self.evaluations < 0:
@@ -58,7 +76,7 @@ class _Search:
     def select(self, query: str, hits: Sequence[Hit], /) -> Selection:
         """The best combination that the search scores; of equal ones the cheapest, then the first scored."""
         pool = candidates(hits, self.context_tokens, self.cost)
-        scoring = Scoring(query, pool, self.utility, self.evaluations)
+        scoring = Scoring(query, pool, self.utility, self.evaluations, self.ordered)
         with span("select", selector=type(self).__name__, candidates=len(pool.hits)) as attributes:
             reason = self._search(scoring)
             selection = scoring.selection(reason="the evaluations were used up" if scoring.exhausted else reason)
@@ -82,13 +100,127 @@ class GreedyMarginal(_Search):
         return "no further chunk gains" if greedy_marginal(scoring) else ""
 
 
-def _extensions(scoring: Scoring, chosen: _Places) -> Iterator[_Places]:
-    """The combination with each chunk that it does not have and that still fits, in the order of the candidates."""
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Beam(_Search):
+    """Keeps the best combinations of each size, and extends them until no extension beats the best so far.
+
+    Args:
+        width: combinations that are kept, from 1; with 1 it is GreedyMarginal.
+    """
+
+    width: int = 4
+
+    def __post_init__(self) -> None:
+        _Search.__post_init__(self)
+        if self.width < 1:
+            raise ValueError(f"width must be at least 1, got {self.width}")
+
+    def _search(self, scoring: Scoring) -> str:
+        return "no extension gains" if beam_search(scoring, self.width) else ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LocalSearch(_Search):
+    """Climbs from the greedy combination, then from random ones, by the first batch of changes that gains.
+
+    A change drops a chunk, exchanges one for another, or adds one; where the order matters, also swaps two.
+
+    Args:
+        restarts: random combinations that are climbed from, from 0.
+        batch: changes that are scored at once, from 1; the best of them is made.
+        seed: of the random combinations, and of the order in which changes are tried.
+    """
+
+    restarts: int = 8
+    batch: int = 32
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        _Search.__post_init__(self)
+        if self.restarts < 0 or self.batch < 1:
+            raise ValueError(f"restarts must be from 0 and batch from 1, got {self.restarts} and {self.batch}")
+
+    def _search(self, scoring: Scoring) -> str:
+        random = np.random.default_rng(self.seed)
+        self._climb(scoring, greedy_marginal(scoring), random)
+        for _ in range(self.restarts):
+            self._climb(scoring, _random_places(scoring, random), random)
+        return "no change gains" if scoring.best else ""
+
+    def _climb(self, scoring: Scoring, places: _Places, random: np.random.Generator) -> None:
+        worth = scoring([places])[0]
+        changed = list(_changes(scoring, places))
+        while changed and not scoring.exhausted:
+            batch = [changed.pop(int(random.integers(len(changed)))) for _ in range(min(self.batch, len(changed)))]
+            scores = scoring(batch)
+            best = int(np.argmax(scores))
+            if scores[best] > worth:
+                places, worth = batch[best], scores[best]
+                changed = list(_changes(scoring, places))
+
+
+@dataclass(frozen=True, slots=True)
+class Exhaustive(_Search):
+    """Scores every combination that fits: the optimum, of at most 14 candidates, or 7 where their order matters."""
+
+    def _search(self, scoring: Scoring) -> str:
+        """Score combinations.
+
+        Raises:
+            ConfigError: there are too many candidates.
+        """
+        count, ways = len(scoring.candidates.hits), perm if scoring.ordered else comb
+        total = sum(ways(count, size) for size in range(1, count + 1))
+        if total > MOST_COMBINATIONS:
+            raise ConfigError(
+                f"{count} candidates have {total} combinations, more than the {MOST_COMBINATIONS} that are scored",
+                "give fewer candidates, or choose another selector",
+            )
+        every = permutations if scoring.ordered else combinations
+        for size in range(1, count + 1):
+            scoring([places for places in every(range(count), size) if _fits(scoring, places)])
+        return "every combination was scored" if count else ""
+
+
+def _extensions(scoring: Scoring, places: _Places) -> Iterator[_Places]:
+    """The combination with each chunk that it lacks and that fits, in the order of the candidates."""
     for place in range(len(scoring.candidates.hits)):
-        if place not in chosen and scoring.cost((*chosen, place)) <= scoring.candidates.budget:
-            yield (*chosen, place)
+        if place not in places and _fits(scoring, (*places, place)):
+            yield (*places, place)
 
 
-def _order(scoring: Scoring, combined: Sequence[_Places], scores: Sequence[float]) -> list[int]:
-    """Where each combination stands in the list, from the best: by score, then by cost, then as they come."""
-    return sorted(range(len(combined)), key=lambda at: (-scores[at], scoring.cost(combined[at])))
+def _changes(scoring: Scoring, places: _Places) -> Iterator[_Places]:
+    """What one change makes of a combination, if it fits and is not empty."""
+    yield from _extensions(scoring, places)
+    for at in range(len(places)):
+        without = places[:at] + places[at + 1 :]
+        if without:
+            yield without
+        for place in range(len(scoring.candidates.hits)):
+            exchanged = (*places[:at], place, *places[at + 1 :])
+            if place not in places and _fits(scoring, exchanged):
+                yield exchanged
+        if scoring.ordered:
+            for other in range(at):
+                yield (*places[:other], places[at], *places[other + 1 : at], places[other], *places[at + 1 :])
+
+
+def _random_places(scoring: Scoring, random: np.random.Generator) -> _Places:
+    """A combination of random size, up to what fits."""
+    places: _Places = ()
+    for place in random.permutation(len(scoring.candidates.hits)).tolist():
+        if _fits(scoring, (*places, place)):
+            places = (*places, place)
+    return places[: int(random.integers(1, len(places) + 1))] if places else ()
+
+
+def _fits(scoring: Scoring, places: _Places) -> bool:
+    return scoring.cost(places) <= scoring.candidates.budget
+
+
+def _distinct(scoring: Scoring, found: Iterable[_Places]) -> list[_Places]:
+    """The first of each, where the order does not matter each set of chunks."""
+    first: dict[object, _Places] = {}
+    for places in found:
+        first.setdefault(places if scoring.ordered else frozenset(places), places)
+    return list(first.values())
