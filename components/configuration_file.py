@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Mapping
-from math import isfinite
 from pathlib import Path
+from sys import float_info
 from typing import TypeGuard
 
 from ragloom.codec import to_json
@@ -97,7 +97,8 @@ def _table(record: Record, name: str) -> tuple[tuple[float, ...], ...]:
 
 def _is_numbers(value: object) -> TypeGuard[list[float]]:
     return isinstance(value, list) and all(
-        isinstance(entry, int | float) and not isinstance(entry, bool) and isfinite(entry) for entry in value
+        isinstance(entry, int | float) and not isinstance(entry, bool) and abs(entry) <= float_info.max
+        for entry in value  # compared, not converted: an integer of JSON may be too large for a float
     )
 
 
