@@ -105,38 +105,45 @@ def tree_search(
     Raises:
         ValueError: a number is out of range or not finite.
     """
-    for name, number, least in (("iterations", iterations, 0), ("exploration", exploration, 0), ("batch", batch, 1)):
-        if not (isfinite(number) and number >= least):
-            raise ValueError(f"{name} must be a number from {least}, got {number}")
-    if not (isfinite(widening) and widening > 0):
-        raise ValueError(f"widening must be a number above 0, got {widening}")
+    check_least(0, iterations=iterations, exploration=exploration, deadline_s=deadline_s)
+    check_least(1, widening=widening, batch=batch, patience=patience)
     started = time.monotonic()
     tree = _Tree(problem, root, exploration, widening)
     tree.score([path for seed in seeds for path in tree.plant(seed)])
     done = improved = 0
-    while not (stop := _stop(tree, done, iterations, patience is None or done - improved < patience)):
-        if deadline_s is not None and time.monotonic() - started >= deadline_s:
+    stop = ""
+    while not stop:
+        if problem.exhausted:
+            stop = "evaluations"
+        elif tree.exhausted:
+            stop = "exhausted"
+        elif done >= iterations:
+            stop = "iterations"
+        elif patience is not None and done - improved >= patience:
+            stop = "patience"
+        elif deadline_s is not None and time.monotonic() - started >= deadline_s:
             stop = "deadline"
-            break
-        paths = tree.descend(min(batch, iterations - done))
-        done += len(paths)
-        if tree.score(paths):
-            improved = done
+        else:
+            paths = tree.descend(min(batch, iterations - done))
+            done += len(paths)
+            if tree.score(paths):
+                improved = done
     return Found(tree.best, tree.reward, done, tree.evaluations, tree.batches, stop)
 
 
-def _stop(tree: _Tree[State, Action], done: int, iterations: int, patient: bool) -> str:
-    if tree.problem.exhausted:
-        return "evaluations"
-    if tree.exhausted:
-        return "exhausted"
-    if done >= iterations:
-        return "iterations"
-    return "" if patient else "patience"
+def check_least(least: float, **numbers: float | None) -> None:
+    """Check that each number that is given is finite and at least this.
+
+    Raises:
+        ValueError: one is not.
+    """
+    for name, number in numbers.items():
+        if number is not None and not (isfinite(number) and number >= least):
+            raise ValueError(f"{name} must be a number from {least:g}, got {number}")
 
 
 class _Tree(Generic[State, Action]):
-    """Nodes by number, the root's is 0. What a descent reads lies in lists: attributes of objects take twice as long."""
+    """Nodes by number, the root's is 0. What a descent reads lies in lists, which are quicker than objects."""
 
     def __init__(self, problem: Problem[State, Action], root: State, exploration: float, widening: float) -> None:
         self.problem = problem
