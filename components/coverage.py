@@ -20,6 +20,8 @@ from ragloom.types import Chunk, Hit
 
 Names = Callable[[Chunk], Iterable[str]]
 
+NAME_WEIGHT = 2.0  # of the words of a name: other words of a question stand in passages about anything
+
 _WORD = re.compile(r"\w+")
 _Rows = tuple[tuple[float, ...], ...]
 
@@ -62,12 +64,12 @@ class SetCoverage:
     names: Names = title
     entities: Names = nothing
     _: KW_ONLY
-    asked: float = 0.3
-    terms: float = 1.0
-    bridge: float = 0.5
-    shared: float = 0.2
-    redundancy: float = 0.3
-    length: float = 0.3
+    asked: float = 0.6
+    terms: float = 3.0
+    bridge: float = 1.0
+    shared: float = 0.5
+    redundancy: float = 0.2
+    length: float = 0.15
     words: Tokenizer = field(default_factory=Tokenizer)
 
     def __call__(self, query: str, combinations: Sequence[Combination], /) -> list[float]:
@@ -90,7 +92,8 @@ class SetCoverage:
         )
         anchors = [max(score, float(is_named)) for score, is_named in zip(relevance, named, strict=True)]
         stems = [frozenset(self.words(searchable(chunk))) for chunk in chunks]
-        terms, weights = _terms(self.words(query), stems)
+        in_names = frozenset(stem for name in question.entities for stem in self.words(name))
+        terms, weights = _terms(self.words(query), in_names, stems)
         return PreparedCoverage(
             {chunk.id: place for place, chunk in enumerate(chunks)},
             tuple(own),
@@ -198,13 +201,19 @@ def _rarities(question: _Passage, passages: Sequence[_Passage]) -> dict[str, flo
     }
 
 
-def _terms(asked: Iterable[str], passages: Sequence[frozenset[str]]) -> tuple[tuple[int, ...], tuple[float, ...]]:
-    """The question's words that each passage holds, as bits, and the weights of the words: rarity, 1 together."""
-    words = [word for word in dict.fromkeys(asked) if any(word in passage for passage in passages)]
-    rarities = [log((len(passages) + 1) / (sum(word in passage for passage in passages) + 0.5)) for word in words]
-    total = sum(rarities)
-    held = (sum(1 << bit for bit, word in enumerate(words) if word in passage) for passage in passages)
-    return tuple(held), tuple(rarity / total for rarity in rarities)
+def _terms(
+    asked: Iterable[str], in_names: frozenset[str], passages: Sequence[frozenset[str]]
+) -> tuple[tuple[int, ...], tuple[float, ...]]:
+    """The question's words that each passage holds, as bits, and the weights of the words, 1 together.
+
+    A word weighs by its rarity, and twice that in a name.
+    """
+    counts = {word: sum(word in passage for passage in passages) for word in dict.fromkeys(asked)}
+    rarities = {word: log((len(passages) + 1) / (count + 0.5)) for word, count in counts.items() if count}
+    weights = [rarity * (NAME_WEIGHT if word in in_names else 1.0) for word, rarity in rarities.items()]
+    held = (sum(1 << bit for bit, word in enumerate(rarities) if word in passage) for passage in passages)
+    total = sum(weights)
+    return tuple(held), tuple(weight / total for weight in weights)
 
 
 def _overlap(words: frozenset[str], others: frozenset[str]) -> float:

@@ -46,6 +46,7 @@ HOMES = {
     },
     "sklearn": {"pipelines.gate_fitting"},
     "spacy": {"graph.spacy_extraction"},
+    "sentence_transformers": {"components.combination_scores"},
     "Stemmer": {"components.tokenizing"},
     "tokenizers": {"components.minilm"},
     "tqdm": {"components.local_models", "components.pinned_wheels", "graph.extracting", "pipelines"},
