@@ -37,8 +37,8 @@ class Candidates:
 def candidates(hits: Sequence[Hit], budget: float, cost: Cost) -> Candidates:
     """The hits to choose from.
 
-    Of near-duplicates (Jaccard overlap of words from .95) the one that comes first stays. Hits without a usable score
-    come last.
+    Of near-duplicates (Jaccard overlap of words from .95) the first that the budget holds stays. Hits without a usable
+    score come last. What comes after the `MOST` best is not looked at.
 
     Args:
         hits: best first.
@@ -51,20 +51,27 @@ def candidates(hits: Sequence[Hit], budget: float, cost: Cost) -> Candidates:
     if not (isfinite(budget) and budget >= 0):
         raise ValueError(f"context_tokens must be a number from 0, got {budget}")
     kept: list[Hit] = []
+    costs: list[float] = []
     words: list[frozenset[str]] = []
+    least = inf
     for hit in sorted(hits, key=lambda hit: not isfinite(hit.score)):  # stable
+        price = cost(hit)
+        least = min(least, price)
+        if price > budget:
+            continue
         own = frozenset(_words(f"{hit.chunk.title} {hit.chunk.text}"))
         if not any(_same(own, other) for other in words):
             kept.append(hit)
+            costs.append(price)
             words.append(own)
-    costs = [cost(hit) for hit in kept]
-    fitting = [(hit, price) for hit, price in zip(kept, costs, strict=True) if price <= budget][:MOST]
+        if len(kept) == MOST:
+            break
     reason = ""
     if not hits:
         reason = "there are no hits to select from"
-    elif not fitting:
-        reason = f"the cheapest chunk costs {min(costs):g}, more than the budget of {budget:g}"
-    return Candidates(tuple(hit for hit, _ in fitting), tuple(price for _, price in fitting), budget, reason)
+    elif not kept:
+        reason = f"the cheapest chunk costs {least:g}, more than the budget of {budget:g}"
+    return Candidates(tuple(kept), tuple(costs), budget, reason)
 
 
 def _same(words: frozenset[str], other: frozenset[str]) -> bool:
@@ -76,8 +83,8 @@ class Scoring:
     """Scores combinations of candidates, which are tuples of places; each is asked of the utility once.
 
     A utility that fails is asked once more; combinations that it fails for again, and those whose score is not a
-    number, are worth minus infinity, and counted in `failures`. The empty combination is worth minus infinity too
-    until something else was scored, so that something is selected where anything fits.
+    number, are worth minus infinity, and counted in `failures`. The empty combination is worth minus infinity, so that
+    something is selected where anything fits.
 
     Args:
         query: what the combinations are for.

@@ -124,9 +124,8 @@ class _Sets:
         return self.scoring.exhausted
 
     def actions(self, chosen: _Places, /) -> list[int]:
-        costs = self.scoring.candidates.costs
-        left = self.scoring.candidates.budget - self.scoring.cost(chosen)
-        return [place for place in self.order if costs[place] <= left and place not in chosen]
+        costs, budget, cost = self.scoring.candidates.costs, self.scoring.candidates.budget, self.scoring.cost(chosen)
+        return [place for place in self.order if cost + costs[place] <= budget and place not in chosen]
 
     def apply(self, chosen: _Places, place: int, /) -> _Places:
         return (*chosen, place)

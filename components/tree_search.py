@@ -103,7 +103,7 @@ def tree_search(
         deadline_s: seconds after which no batch begins; None for no limit.
 
     Raises:
-        ValueError: a number is out of range or not finite.
+        ValueError: a number is out of range or not finite, or a seed does what cannot be done.
     """
     check_least(0, iterations=iterations, exploration=exploration, deadline_s=deadline_s)
     check_least(1, widening=widening, batch=batch, patience=patience)
@@ -173,6 +173,8 @@ class _Tree(Generic[State, Action]):
         for action in seed:
             node = path[-1]
             actions = self._actions_of(node)
+            if action not in actions:
+                raise ValueError(f"a seed does {action!r}, which is none of the actions of its state")
             place = actions.index(action)
             known = len(self._states)
             child = self._number(self.problem.apply(self._states[node], action))
