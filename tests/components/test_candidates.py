@@ -1,6 +1,7 @@
 """What selectors choose from, and the scoring of combinations of it."""
 
 import math
+from itertools import pairwise
 
 import pytest
 from hypothesis import given
@@ -180,8 +181,8 @@ def test_cost_and_reward_rise_along_the_frontier_up_to_the_best(points):
     scoring = Scoring("", pool_of(*costs), lambda query, batch: rewards)
     scoring([(place,) for place in range(len(costs))])
     frontier = scoring.frontier()
-    assert all(before < after for (before, _), (after, _) in zip(frontier, frontier[1:], strict=False))
-    assert all(before < after for (_, before), (_, after) in zip(frontier, frontier[1:], strict=False))
+    assert all(before < after for (before, _), (after, _) in pairwise(frontier))
+    assert all(before < after for (_, before), (_, after) in pairwise(frontier))
     assert frontier[-1] == (scoring.cost(scoring.best), max(rewards))
 
 

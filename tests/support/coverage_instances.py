@@ -2,7 +2,6 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from itertools import combinations
 
 import numpy as np
 
@@ -43,15 +42,12 @@ class Instance:
 
     def optimum(self) -> float:
         """The highest worth within the budget, by trying all; chunks that distract are in no best combination."""
-        costs = {int(hit.chunk.id): WORDS(hit) for hit in self.hits}
-        useful = [number for number in costs if self.strengths[number].any()]
-        fitting = [
-            chosen
-            for size in range(1, len(useful) + 1)
-            for chosen in combinations(useful, size)
-            if sum(costs[number] for number in chosen) <= self.budget
-        ]
-        return max(self.worth(chosen) for chosen in fitting)
+        cost = {int(hit.chunk.id): WORDS(hit) for hit in self.hits}
+        useful = [number for number in cost if self.strengths[number].any()]
+        chosen = np.arange(2 ** len(useful))[:, None] >> np.arange(len(useful)) & 1  # (sets, useful)
+        uncovered = np.prod(np.where(chosen[:, :, None], 1 - self.strengths[useful], 1.0), axis=1)  # (sets, facts)
+        fits = chosen @ [cost[number] for number in useful] <= self.budget
+        return float(((1 - uncovered) @ self.weights)[fits].max() ** 1.5)
 
 
 def instance(seed: int, *, chunks: int = 30, budget: float = 1024, useful: float = 0.4, facts: int = 6) -> Instance:
@@ -72,3 +68,30 @@ def instance(seed: int, *, chunks: int = 30, budget: float = 1024, useful: float
         for number in range(chunks)
     ]
     return Instance(sorted(hits, key=lambda hit: -hit.score), budget, strengths, weights)
+
+
+class Sets:
+    """Sets of an instance's chunks as a problem of tree search, in the order of the hits: nothing else is known."""
+
+    exhausted = False
+
+    def __init__(self, problem: Instance) -> None:
+        self.problem = problem
+        self.numbers = [int(hit.chunk.id) for hit in problem.hits]
+        self.costs = {int(hit.chunk.id): WORDS(hit) for hit in problem.hits}
+
+    def actions(self, chosen: tuple[int, ...], /) -> list[int]:
+        left = self.problem.budget - sum(self.costs[number] for number in chosen)
+        return [number for number in self.numbers if self.costs[number] <= left and number not in chosen]
+
+    def apply(self, chosen: tuple[int, ...], number: int, /) -> tuple[int, ...]:
+        return (*chosen, number)
+
+    def key(self, chosen: tuple[int, ...], /) -> frozenset[int]:
+        return frozenset(chosen)
+
+    def evaluate(self, sets: Sequence[tuple[int, ...]], /) -> list[float]:
+        return [self.problem.worth(chosen) for chosen in sets]
+
+    def price(self, chosen: tuple[int, ...], /) -> float:
+        return 0.0
