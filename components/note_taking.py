@@ -130,7 +130,12 @@ class LLMNoteTaker:
             values = {"note": self._shown(question, note, attributes)} if "note" in prompt.user.slots else {}
             chunks = [hit.chunk for hit in hits]
             fitting = prompt.fitting(
-                question, chunks, context_tokens=self.context_tokens, count_tokens=self.count_tokens, **values
+                question,
+                chunks,
+                context_tokens=self.context_tokens,
+                count_tokens=self.count_tokens,
+                best_first=None,
+                **values,
             )
             attributes |= {"passages": fitting, "dropped": len(chunks) - fitting}
             reply = self._ask(prompt, question, chunks[:fitting], self.max_tokens, attributes, **values)

@@ -56,8 +56,9 @@ _OF_GATES = {
     "outcomes",
     "allow_mismatch",
 }
+_OF_SELECTION = {"candidates", "utility", "evaluations"}
 _OF_NOTES = {"note_taker", "note_tokens", "note_seconds"}
-_FILES = {"prompt", "gate", "popularity", "outcomes"}
+_FILES = {"prompt", "order", "gate", "popularity", "outcomes"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,6 +103,8 @@ def answering(settings: Settings) -> dict[str, Any]:
     ignored = set(_CARRYING_OUT)
     if settings.pipeline != "adaptive":
         ignored |= _OF_GATES | (_OF_NOTES if settings.pipeline != "notes" else set())
+    if settings.select is None:
+        ignored |= _OF_SELECTION
     config = settings.model_dump(mode="json", exclude=ignored, exclude_none=True)
     config["llm"] = open_llm(settings).identity
     for name, value in config.items():  # a file counts by what stands in it

@@ -30,8 +30,9 @@ from ragloom.components.question_features import QuestionFeatures
 from ragloom.components.retrieval_scores import RetrievalScores
 from ragloom.components.vector_cache import CachedEmbedder
 from ragloom.errors import ConfigError
+from ragloom.pipelines.context import open_reading
 from ragloom.pipelines.outcomes import read_outcomes, right
-from ragloom.pipelines.question_answering import ClosedBook, RetrieveThenRead
+from ragloom.pipelines.question_answering import ClosedBook
 from ragloom.pipelines.settings import Settings
 from ragloom.pipelines.wiring import (
     open_embedder,
@@ -97,7 +98,7 @@ def open_modes(settings: Settings, store: Store) -> dict[Mode, Pipeline]:
     reader = open_reader(settings, store)
     return {
         "none": ClosedBook(reader),
-        "single": RetrieveThenRead(open_retriever(settings.retriever, settings, store), reader, k=settings.k),
+        "single": open_reading(settings.retriever, settings, store, reader),
         "iterative": open_iterative(settings, store),
     }
 
@@ -106,7 +107,7 @@ def open_iterative(settings: Settings, store: Store) -> Pipeline:
     """The pipeline of the iterative mode."""
     reader = open_reader(settings, store)
     if settings.iterative == "ircot":
-        return RetrieveThenRead(open_retriever("ircot", settings, store), reader, k=settings.k)
+        return open_reading("ircot", settings, store, reader)
     return open_notes(settings, store)
 
 

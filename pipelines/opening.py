@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
+from ragloom.errors import ConfigError
+from ragloom.pipelines.context import open_reading
 from ragloom.pipelines.gates import open_gate, open_modes
-from ragloom.pipelines.question_answering import Adaptive, ClosedBook, RetrieveThenRead
+from ragloom.pipelines.question_answering import Adaptive, ClosedBook
 from ragloom.pipelines.settings import Settings
-from ragloom.pipelines.wiring import RetrieverName, open_notes, open_reader, open_retriever
+from ragloom.pipelines.wiring import RetrieverName, open_notes, open_reader
 from ragloom.store import Store
 from ragloom.types import Pipeline
 
@@ -21,7 +23,16 @@ def open_pipeline(settings: Settings, store: Store, *, on_text: Callable[[str], 
         settings: what it is made of.
         store: the workspace; if it is writable, replies are kept in it.
         on_text: called with each piece of an answer as it is written, by pipelines that write one answer only.
+
+    Raises:
+        ConfigError: settings that do not go together, or that lack something.
+        InputError: there are no documents.
     """
+    if settings.pipeline in {"closed-book", "notes"} and (settings.select or settings.order):
+        raise ConfigError(
+            f"the pipeline {settings.pipeline} has no passages to select or order",
+            "leave --select and --order out, or use another pipeline",
+        )
     if settings.pipeline == "adaptive":
         return Adaptive(open_gate(settings, store), open_modes(settings, store))
     if settings.pipeline == "notes":
@@ -29,5 +40,4 @@ def open_pipeline(settings: Settings, store: Store, *, on_text: Callable[[str], 
     reader = open_reader(settings, store, on_text=on_text)
     if settings.pipeline == "closed-book":
         return ClosedBook(reader)
-    name = _RETRIEVERS.get(settings.pipeline, settings.retriever)
-    return RetrieveThenRead(open_retriever(name, settings, store), reader, k=settings.k)
+    return open_reading(_RETRIEVERS.get(settings.pipeline, settings.retriever), settings, store, reader)

@@ -88,6 +88,37 @@ class Settings(BaseModel):
         "its first retrieval; by default 2 and 3",
     )
     k: int = Field(default=5, ge=1, description="passages given to the reader")
+    select: (
+        Literal[
+            "top-k",
+            "greedy-fill",
+            "ratio-greedy",
+            "knapsack",
+            "mmr",
+            "greedy-marginal",
+            "beam",
+            "local-search",
+            "mcts",
+            "corag",
+        ]
+        | None
+    ) = Field(
+        default=None,
+        description="how passages are chosen from the candidates, so that they fit context_tokens (1,024 if not set); "
+        "by default the best k are taken",
+    )
+    candidates: int = Field(default=30, ge=1, description="passages retrieved to select from")
+    utility: Literal["coverage", "embedding", "rating", "draft"] = Field(
+        default="coverage",
+        description="what combinations of passages are scored by: what they cover of the question, the embedding of "
+        "their text, the model's rating, or how sure the model is of its answer from them",
+    )
+    evaluations: int = Field(default=200, ge=0, description="combinations that a selector may score for a question")
+    order: str | None = Field(
+        default=None,
+        description="order of the passages in the prompt: relevance, reverse, sides, sides-mirror, document, grouped, "
+        "chronological, random, or the file of a calibrated order; by default as they were found or selected",
+    )
     mode: Literal["short", "long", "yes-no"] = Field(default="short", description="kind of answer")
     prompt: Path | None = Field(default=None, description="a prompt file instead of the built-in one")
     context_tokens: int | None = Field(default=None, ge=1, description="longest context given to the model, in tokens")

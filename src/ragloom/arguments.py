@@ -17,6 +17,7 @@ _SETTINGS_OF = {  # which settings a command takes, by the heading of its --help
     "graph": ("extractor",),
     "pipeline": ("pipeline",),
     "reading": ("k", "mode", "prompt", "context_tokens"),
+    "context": ("select", "candidates", "utility", "evaluations", "order"),
     "notes": ("note_taker", "note_tokens", "note_seconds"),
     "gate": ("gate", "gate_bound", "when_needed", "allow_mismatch"),
     "what gates look at": ("iterative", "popularity", "outcomes"),
@@ -26,7 +27,7 @@ _SETTINGS_OF = {  # which settings a command takes, by the heading of its --help
     "budget": ("max_total_tokens", "max_calls", "max_cost", "max_seconds"),
 }
 
-_MODES = ("reading", "retrieval", "walk", "graph", "notes", "what gates look at", "model", "embedder")
+_MODES = ("reading", "context", "retrieval", "walk", "graph", "notes", "what gates look at", "model", "embedder")
 _ANSWERING = ("pipeline", "gate", *_MODES)
 
 
