@@ -1,0 +1,87 @@
+"""Selection and order from settings, over a small workspace and an endpoint that answers from a script."""
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any, get_args
+
+import pytest
+from scripted_endpoint import ScriptedEndpoint
+
+from ragloom.components.completions import estimate_tokens
+from ragloom.components.reordering import ORDERS
+from ragloom.errors import ConfigError
+from ragloom.pipelines.indexing import index_corpus
+from ragloom.pipelines.opening import open_pipeline
+from ragloom.pipelines.settings import Settings
+from ragloom.store import Store
+from ragloom.types import Answer
+
+QUESTION = "Who built the mill of Quarry End?"
+SELECTORS = next(get_args(kind) for kind in get_args(Settings.model_fields["select"].annotation) if get_args(kind))
+
+
+@pytest.fixture
+def endpoint() -> Iterator[ScriptedEndpoint]:
+    with ScriptedEndpoint(answer=lambda prompt: "7" if "rate" in prompt.lower() else "Ilse Tarn [1]") as endpoint:
+        yield endpoint
+
+
+@pytest.fixture
+def store(tmp_path: Path) -> Iterator[Store]:
+    corpus = tmp_path / "corpus"
+    corpus.mkdir()
+    for number in range(12):
+        padding = f"It ground corn of kind {number}. " * 20
+        (corpus / f"mill-{number}.txt").write_text(
+            f"The mill of Quarry End, number {number}. {padding}", encoding="utf-8"
+        )
+    with Store.open(tmp_path / "workspace") as store:
+        index_corpus([corpus], store)
+        yield store
+
+
+def answered(endpoint: ScriptedEndpoint, store: Store, **values: Any) -> Answer:
+    chosen = Settings(base_url=endpoint.base_url, model="scripted", pipeline="single", **values)
+    return open_pipeline(chosen, store)(QUESTION)
+
+
+@pytest.mark.parametrize("name", SELECTORS)
+def test_every_selector_keeps_the_prompt_within_the_context(endpoint: ScriptedEndpoint, store: Store, name: str):
+    answer = answered(endpoint, store, select=name, context_tokens=1000)
+    assert answer.text == "Ilse Tarn"
+    assert 1 <= len(answer.hits) < 12
+    assert estimate_tokens(endpoint.requests[-1].prompt) <= 1000
+    read = next(step for step in answer.run.spans if step.name == "read")
+    assert read.attributes["dropped"] == 0
+
+
+@pytest.mark.parametrize("utility", ["coverage", "rating", "draft"])
+def test_selectors_take_each_utility(endpoint: ScriptedEndpoint, store: Store, utility: str):
+    answer = answered(endpoint, store, select="greedy-marginal", utility=utility, evaluations=20, candidates=4)
+    assert answer.hits
+
+
+@pytest.mark.parametrize("name", ORDERS)
+def test_every_order_shows_the_same_passages(endpoint: ScriptedEndpoint, store: Store, name: str):
+    plain, ordered = answered(endpoint, store), answered(endpoint, store, order=name)
+    assert {hit.chunk.id for hit in ordered.hits} == {hit.chunk.id for hit in plain.hits}
+    assert ordered.citations[0].chunk_id == ordered.hits[0].chunk.id
+
+
+def test_an_order_that_is_none_is_named(endpoint: ScriptedEndpoint, store: Store):
+    with pytest.raises(ConfigError, match="there is no order 'upwards'"):
+        answered(endpoint, store, order="upwards")
+
+
+def test_a_context_without_room_for_passages_is_refused_when_the_pipeline_is_opened(
+    endpoint: ScriptedEndpoint, store: Store
+):
+    with pytest.raises(ConfigError, match="leaves no room for passages"):
+        answered(endpoint, store, select="mcts", context_tokens=200)
+
+
+@pytest.mark.parametrize("pipeline", ["closed-book", "notes"])
+def test_pipelines_without_passages_to_choose_say_so(endpoint: ScriptedEndpoint, store: Store, pipeline: str):
+    chosen = Settings(base_url=endpoint.base_url, model="scripted", pipeline=pipeline, select="mcts")
+    with pytest.raises(ConfigError, match=f"the pipeline {pipeline} has no passages to select or order"):
+        open_pipeline(chosen, store)
