@@ -13,7 +13,7 @@ to use is for the reader to choose, and choosing the best one afterwards would f
 questions; they do not hold the chance of the deal.
 
 Questions are embedded once, in about a minute, and vectors kept in `benchmarks/workspaces/gating`.
-It takes about ten minutes of one core; set OMP_NUM_THREADS=1 on a machine that has other work.
+It takes four minutes of one core, and more on a busy one; set OMP_NUM_THREADS=1 on a machine that has other work.
 """
 
 import argparse
