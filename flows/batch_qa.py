@@ -13,7 +13,7 @@ from ragloom.codec import to_json
 from ragloom.components.datasets import read_questions
 from ragloom.flows.slices import check_finished, work_in_slices
 from ragloom.flows.steps import show_table, step
-from ragloom.pipelines.batch import BatchReport, answer_batch, begin_batch, open_batch_pipeline
+from ragloom.pipelines.batch import BatchReport, answer_run, begin_batch
 from ragloom.pipelines.export import export_run
 from ragloom.pipelines.gate_watch import gate_warnings
 from ragloom.pipelines.report import answers_table, write_report
@@ -59,14 +59,7 @@ def batch_qa(
 def answer_slice(run_id: str, question_ids: list[str], settings: Settings) -> BatchReport:
     """Answer those of the questions that are still pending."""
     with Store.open(settings.workspace) as store:
-        return answer_batch(
-            run_id,
-            open_batch_pipeline(run_id, settings, store),
-            store,
-            workers=settings.questions_at_once,
-            budget=settings.budget,
-            only=set(question_ids),
-        )
+        return answer_run(run_id, settings, store, only=set(question_ids))
 
 
 def _begin(settings: Settings, questions: Path) -> tuple[str, list[str]]:

@@ -10,6 +10,7 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from math import isnan
 from pathlib import Path
 from threading import Lock
 from typing import Any
@@ -307,7 +308,38 @@ def open_batch_pipeline(run_id: str, settings: Settings, store: Store, *, progre
         for question_id, decision in map_threads(decide, questions, workers=workers):
             decisions[question_id] = decision
             bar.update()
+    if len(decisions) > 1 and all(isnan(decision.score) for decision in decisions.values()):
+        raise ConfigError(
+            f"the gate {settings.gate} gives no scores to rank the questions by",
+            "use another gate, or leave the retrieval rate out",
+        )
     return replace(pipeline, gate=planned(questions, decisions, settings.retrieval_rate))
+
+
+def answer_run(
+    run_id: str,
+    settings: Settings,
+    store: Store,
+    *,
+    only: Collection[str] | None = None,
+    progress: bool = True,
+    stop: Callable[[], bool] = lambda: False,
+) -> BatchReport:
+    """Answer the run's pending questions from settings: `answer_batch`, and what its gate took to plan."""
+    with Run() as run:
+        pipeline = open_batch_pipeline(run_id, settings, store, progress=progress)
+        opened = run.spent
+    report = answer_batch(
+        run_id,
+        pipeline,
+        store,
+        workers=settings.questions_at_once,
+        budget=settings.budget,
+        only=only,
+        progress=progress,
+        stop=stop,
+    )
+    return replace(report, usage=opened + report.usage)
 
 
 def answer_file(
@@ -334,18 +366,9 @@ def answer_file(
         check_export(out, questions)
     with Store.open(settings.workspace) as store:
         run_id = begin_batch(settings, asked, store)
-        pipeline = open_batch_pipeline(run_id, settings, store, progress=progress)
         if retry_failed:
             store.reset_failed(run_id)
-        report = answer_batch(
-            run_id,
-            pipeline,
-            store,
-            workers=settings.questions_at_once,
-            budget=settings.budget,
-            progress=progress,
-            stop=stop,
-        )
+        report = answer_run(run_id, settings, store, progress=progress, stop=stop)
         if out is not None:
             export_run(store, run_id, out)
         return replace(report, warnings=gate_warnings(run_id, settings, store))

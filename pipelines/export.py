@@ -26,10 +26,10 @@ def check_export(path: Path, questions: Path) -> None:
     check_writable(path, questions)
 
 
-def check_writable(path: Path, questions: Path) -> None:
-    """See that a file can be written there, and is not the one of the questions. Raises as `check_export`."""
-    if path.exists() and questions.exists() and path.samefile(questions):
-        raise ConfigError(f"{path} holds the questions and would be overwritten", "name another file")
+def check_writable(path: Path, source: Path) -> None:
+    """See that a file can be written there, and is not one that is read. Raises as `check_export`."""
+    if path.exists() and source.exists() and path.samefile(source):
+        raise ConfigError(f"{path} is read, and would be overwritten", "name another file")
     if path.is_dir():
         raise InputError(f"cannot write {path}: it is a folder", "name a file")
     with beside(path):
@@ -40,8 +40,9 @@ def export_run(store: Store, run_id: str, path: Path) -> None:
     """Write a row for each question of the run, in the order of the questions, to a `.jsonl` or `.parquet` file.
 
     The file is written aside and moved into place. Columns: id, question, status (done, failed, pending), answer,
-    abstained, citations (number, document, chunk, start, end, title, source of the decision), gold answers, prompt and
-    completion tokens, calls, cost in US dollars, seconds, error.
+    abstained, citations (number, document, chunk, start, end, title, source of the decision), number of passages read,
+    the mode that a gate decided on, gold answers, prompt and completion tokens, calls, cost in US dollars, seconds,
+    error.
 
     Raises:
         ConfigError: another ending, or Parquet without pyarrow.

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from math import nan
 from pathlib import Path
+from statistics import fmean
 from typing import Any
 
 from ragloom.components.gate_file import SavedGate
@@ -38,8 +39,9 @@ def _warnings(path: Path, questions: list[str], scores: list[float]) -> Iterator
     if found.drifted:
         yield f"{path}: its scores have drifted since calibration (stability index {found.psi:.2f}); {found.advice}"
     words = frozenset(gate.words)
-    strange = drift(gate.unknown_shares, [unknown_share(question, words) for question in questions])
-    if strange.drifted:
+    shares = [unknown_share(question, words) for question in questions]
+    strange = drift(gate.unknown_shares, shares)
+    if strange.drifted and fmean(shares) > fmean(gate.unknown_shares):  # questions it knows well are no trouble
         yield (
             f"{path}: these questions are not like those it was calibrated on (stability index of unknown words "
             f"{strange.psi:.2f}); {strange.advice}"

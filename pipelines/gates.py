@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from math import isnan
 from pathlib import Path
 from typing import Literal, get_args
 
@@ -199,11 +200,22 @@ def open_gate(settings: Settings, store: Store) -> Gate:
     Raises:
         ConfigError: there is no such gate, none can work with the model, or a calibrated one is of another model.
     """
-    names = [name.strip() for name in settings.gate.split(",")]
+    names = [name.strip() for name in settings.gate.split(",") if name.strip()]
+    if not names:
+        raise ConfigError("no gate is named", f"name the file of a calibrated gate, or one of {', '.join(GATES)}")
+    if settings.gate_bound is not None and (refusing := [name for name in names if not _has_bound(name)]):
+        raise ConfigError(
+            f"the gate {refusing[0]} has no bound that could be {settings.gate_bound}",
+            "leave gate_bound (--gate-bound) out: it is for gates by name that compare a number",
+        )
     gates = [_open_named(name, settings, store) if name in GATES else _load(name, settings, store) for name in names]
     needed = frozenset[Capability]().union(*(gate.needs for gate in gates))
     asked = offered(open_llm(settings, store)) if needed & {"logprobs", "samples"} else frozenset[Capability]()
     return usable(gates, asked | {"popularity", "embedder", "passages"})
+
+
+def _has_bound(name: str) -> bool:
+    return name == "random" or name in NAMED
 
 
 def _open_named(name: str, settings: Settings, store: Store) -> SignalGate:
@@ -211,7 +223,12 @@ def _open_named(name: str, settings: Settings, store: Store) -> SignalGate:
     if name in FIXED:
         return SignalGate((), Fixed(FIXED[name] if name == "never" else mode))
     if name == "random":
-        return SignalGate((), AtRandom(0.5 if bound is None else bound, settings.seed or 0, mode))
+        rate = 0.5 if bound is None else bound
+        if not 0 <= rate <= 1:
+            raise ConfigError(f"the gate random cannot retrieve for a share of {rate}", "set gate_bound from 0 to 1")
+        return SignalGate((), AtRandom(rate, settings.seed or 0, mode))
+    if bound is not None and isnan(bound):
+        raise ConfigError("a gate cannot compare with nan", "set gate_bound to a number")
     named = NAMED[name]
     usual = _CORPUS_BOUND if name == "popularity" and settings.popularity is None else named.bound
     rule = Threshold(named.feature, usual if bound is None else bound, named.side, mode)

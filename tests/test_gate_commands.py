@@ -87,7 +87,7 @@ def test_a_question_that_fails_is_left_out_and_said(indexed: Ragloom, endpoint: 
         (["--signals", "question,mood"], 2, "there is no signal 'mood'"),
         (["--modes", "none,twice"], 2, "there is no mode 'twice'"),
         (["--modes", ","], 2, "there is no mode to answer under"),
-        (["--out", "labelled.jsonl"], 2, "holds the questions"),
+        (["--out", "labelled.jsonl"], 2, "is read, and would be overwritten"),
         (["--workspace", "elsewhere"], 2, "there is no workspace at elsewhere"),
     ],
 )

@@ -16,6 +16,7 @@ from ragloom.console import (
     stoppable,
     usage_line,
 )
+from ragloom.errors import ConfigError
 
 if TYPE_CHECKING:
     import argparse
@@ -69,6 +70,8 @@ def _calibrate(args: argparse.Namespace, settings: Settings) -> int:
     outcomes = read_outcomes(args.outcomes_file)
     for file in filter(None, (args.out, args.report)):
         check_writable(file, args.outcomes_file)
+    if args.report and args.report.resolve() == args.out.resolve():
+        raise ConfigError(f"{args.report} would hold both the gate and the report", "write them to two files")
     there = settings.workspace.exists()  # if not, the outcomes are from elsewhere
     with open_workspace(settings, otherwise="reading it as it was") if there else nullcontext() as store:
         built = build_gate(
@@ -92,6 +95,7 @@ def _calibrate(args: argparse.Namespace, settings: Settings) -> int:
 
 def _report(args: argparse.Namespace, settings: Settings) -> int:
     from ragloom.codec import to_json
+    from ragloom.pipelines.export import check_writable
     from ragloom.pipelines.gate_building import read_costs, replayed
     from ragloom.pipelines.gate_report import gates_table, write_gate_report
     from ragloom.pipelines.outcomes import read_outcomes
@@ -100,6 +104,8 @@ def _report(args: argparse.Namespace, settings: Settings) -> int:
     outcomes, gates = replayed(outcomes, args.gates)
     costs = read_costs(args.costs)
     if args.out:
+        for read in (args.outcomes_file, *args.gates):
+            check_writable(args.out, read)
         write_gate_report(args.out, outcomes, gates, costs=costs)
     table = gates_table(outcomes, gates, costs=costs)
     print_json(to_json(table)) if args.json else say(table.markdown())

@@ -102,7 +102,7 @@ def test_a_flow_does_not_write_over_its_questions(
     option: str, settings: Settings, questions: Path, capsys: pytest.CaptureFixture[str]
 ):
     assert flow("batch", questions, option, questions, settings=settings) == 2
-    assert "holds the questions" in capsys.readouterr().err
+    assert "is read, and would be overwritten" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize("schedule", [[], ["--cron", "0 3 * * *"]])

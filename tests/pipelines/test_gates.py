@@ -127,6 +127,24 @@ def test_a_gate_that_cannot_be_opened_is_named(endpoint: ScriptedEndpoint, store
         open_gate(settings(endpoint, gate=gate), store)
 
 
+@pytest.mark.parametrize(
+    ("gate", "bound", "problem"),
+    [
+        ("random", 2.0, "cannot retrieve for a share of 2.0"),
+        ("random", float("nan"), "cannot retrieve for a share of nan"),
+        ("prompts", float("nan"), "cannot compare with nan"),
+        ("always", 0.5, "the gate always has no bound"),
+        ("gate.json", 0.5, "the gate gate.json has no bound"),
+        (" , ", None, "no gate is named"),
+    ],
+)
+def test_a_bound_that_a_gate_cannot_have_is_refused(
+    endpoint: ScriptedEndpoint, store: Store, gate: str, bound: float | None, problem: str
+):
+    with pytest.raises(ConfigError, match=problem):
+        open_gate(settings(endpoint, gate=gate, gate_bound=bound), store)
+
+
 def test_signals_are_opened_in_order_and_once(endpoint: ScriptedEndpoint, store: Store):
     names = [name for name in SIGNALS if name != "neighbours"]
     signals = open_signals(names, settings(endpoint), store)
@@ -160,6 +178,22 @@ def test_a_batch_keeps_its_retrieval_rate_exactly_and_resumes_to_the_same_plan(
     asked = len(endpoint.requests)
     assert answer_file(chosen, file, progress=False).answered == 0
     assert len(endpoint.requests) == asked
+
+
+def test_what_planning_a_batch_took_is_reported(endpoint: ScriptedEndpoint, store: Store, tmp_path: Path):
+    file = tmp_path / "questions.jsonl"
+    file.write_text("".join(f'{{"question": "What of {n}?"}}\n' for n in range(5)), encoding="utf-8")
+    chosen = settings(endpoint, gate="ask", retrieval_rate=0.4, workspace=tmp_path / "workspace")
+    store.close()
+    report = answer_file(chosen, file, progress=False)
+    assert report.usage.calls == len(endpoint.requests) >= 5
+
+
+def test_a_gate_without_scores_cannot_keep_a_retrieval_rate(endpoint: ScriptedEndpoint, store: Store):
+    chosen = settings(endpoint, gate="always", retrieval_rate=0.3)
+    run_id = begin_batch(chosen, [Question(id_, QUESTION) for id_ in "ab"], store)
+    with pytest.raises(ConfigError, match="the gate always gives no scores to rank the questions by"):
+        open_batch_pipeline(run_id, chosen, store)
 
 
 def test_a_retrieval_rate_needs_a_gate(endpoint: ScriptedEndpoint, store: Store):
