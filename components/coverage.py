@@ -9,13 +9,14 @@ from __future__ import annotations
 import re
 import unicodedata
 from collections import Counter
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import KW_ONLY, dataclass, field
-from math import log
+from math import fsum, isfinite, log
+from operator import itemgetter, mul
 
 from ragloom.components.combinations import Combination
 from ragloom.components.fusion import min_max
-from ragloom.components.tokenizing import Tokenizer, searchable
+from ragloom.components.tokenizing import Tokenizer
 from ragloom.types import Chunk, Hit
 
 Names = Callable[[Chunk], Iterable[str]]
@@ -23,6 +24,7 @@ Names = Callable[[Chunk], Iterable[str]]
 NAME_WEIGHT = 2.0  # of the words of a name: other words of a question stand in passages about anything
 
 _WORD = re.compile(r"\w+")
+_SENTENCE_END = re.compile(r"(?<=[.!?])\s+|\n+")
 _Rows = tuple[tuple[float, ...], ...]
 
 
@@ -31,98 +33,123 @@ def title(chunk: Chunk) -> tuple[str, ...]:
     return (chunk.title,) if chunk.title else ()
 
 
-def nothing(chunk: Chunk) -> tuple[str, ...]:
-    """No entities."""
+def no_entities(chunk: Chunk) -> tuple[str, ...]:
+    """None: the names of other chunks are the only ones that are looked for in a text."""
     return ()
 
 
 @dataclass(frozen=True, slots=True)
 class SetCoverage:
-    """A Utility of sets, the sum of
+    """A RelativeUtility of sets. A set is worth the sum of
 
-    - the relevance of each chunk: the hit's score, from 0 for the worst candidate to 1 for the best, and `asked` for
-      one that the question names;
-    - `terms`, times the share of the question's words that stand in some chunk, rare ones among the candidates
-      counting more;
-    - for each chunk its best bridge from another one: `bridge` where that one names it, `shared` times the rarity of
-      the rarest name that both hold and the question does not; times how well that one is anchored, by its relevance
-      or by being named in the question;
-    - less `redundancy` times each chunk's largest overlap with another: the part of the shorter one's words;
-    - less `length` for each 1,000 characters.
+    - the square of each chunk's relevance, which is 0 for the lowest score among the candidates and 1 for the highest,
+      and `asked` for a chunk that the question names;
+    - `terms` times the share of the question's words that some chunk holds, rare ones among the candidates and those of
+      names counting more;
+    - for each chunk its best bridge from another one, times the relevance of that one, or 1 if the question names it. A
+      chunk bridges to one that it names (`bridge`), and to one with a name that both hold and the question does not
+      (`shared`, times the rarity of the name). A bridge holds better (`answer`, times the rarity) the more of the
+      question the second chunk says in a sentence with such a name, of what the first has not;
 
-    It is not monotone: a chunk that adds nothing lowers it. The order of a combination makes no difference.
+    less `redundancy` times each chunk's largest overlap with another one, the part of the shorter one's words, and
+    `length` for every 1,000 characters. So a chunk that adds nothing lowers it. The order makes no difference.
 
-    What a chunk is worth depends on the candidates it stands among: `prepared` measures them once. Called as it is, it
-    takes each combination for the candidates, which is slower and compares combinations on scales of their own.
+    The defaults were chosen on 251 questions of three sets, where they are flat (`benchmarks/selection.py`).
+
+    Candidates without a usable score count as the least relevant. Called without `prepared`, it takes each combination
+    for all the candidates there are.
 
     Args:
         names: of what a chunk is about.
-        entities: names in a chunk's text. Names of several words are found in texts without them.
-        words: what counts as the same word.
+        entities: names in a chunk's text. A name of several words is found in texts where it is no entity.
+        words: what counts as the same word, and which words count.
+
+    Raises:
+        ValueError: a weight is negative or not finite.
     """
 
     names: Names = title
-    entities: Names = nothing
+    entities: Names = no_entities
     _: KW_ONLY
     asked: float = 0.6
     terms: float = 3.0
     bridge: float = 1.0
     shared: float = 0.5
+    answer: float = 2.0
     redundancy: float = 0.2
     length: float = 0.15
     words: Tokenizer = field(default_factory=Tokenizer)
 
+    def __post_init__(self) -> None:
+        for name in ("asked", "terms", "bridge", "shared", "answer", "redundancy", "length"):
+            weight = getattr(self, name)
+            if not (isfinite(weight) and weight >= 0):
+                raise ValueError(f"{name} must be a number from 0, got {weight}")
+
     def __call__(self, query: str, combinations: Sequence[Combination], /) -> list[float]:
-        """The worth of each combination on its own scale."""
+        """The worth of each combination, as if there were no other candidates."""
         return [self.prepared(query, hits)(query, [hits])[0] for hits in combinations]
 
     def prepared(self, query: str, hits: Sequence[Hit], /) -> PreparedCoverage:
-        """The utility for combinations of these hits.
-
-        Raises:
-            ValueError: the score of a hit is no finite number.
-        """
-        chunks = [hit.chunk for hit in hits]
-        question, *passages = (self._passage(chunk) for chunk in (Chunk("", query), *chunks))
+        """The utility for combinations of these hits."""
+        question, *passages = (self._passage(chunk) for chunk in (Chunk("", query), *(hit.chunk for hit in hits)))
+        shares = self._shares(question, passages)
         named = [question.names(passage) for passage in passages]
-        relevance = min_max(hits)
-        own = (
-            score + self.asked * is_named - self.length * len(chunk.text) / 1000
-            for score, is_named, chunk in zip(relevance, named, chunks, strict=True)
-        )
-        anchors = [max(score, float(is_named)) for score, is_named in zip(relevance, named, strict=True)]
-        stems = [frozenset(self.words(searchable(chunk))) for chunk in chunks]
-        in_names = frozenset(stem for name in question.entities for stem in self.words(name))
-        terms, weights = _terms(self.words(query), in_names, stems)
+        relevance = _relevance(hits)
+        anchors = [1.0 if is_named else score for score, is_named in zip(relevance, named, strict=True)]
         return PreparedCoverage(
-            {chunk.id: place for place, chunk in enumerate(chunks)},
-            tuple(own),
-            terms,
-            tuple(self.terms * weight for weight in weights),
-            self._bridges(question, passages, anchors),
-            tuple(tuple(self.redundancy * _overlap(a, b) for b in stems) for a in stems),
+            {hit.chunk.id: place for place, hit in enumerate(hits)},
+            tuple(
+                score**2 + self.asked * is_named - self.length * len(hit.chunk.text) / 1000
+                for score, is_named, hit in zip(relevance, named, hits, strict=True)
+            ),
+            tuple(sum(1 << bit for bit, word in enumerate(shares) if word in passage.stems) for passage in passages),
+            tuple(self.terms * share for share in shares.values()),
+            _table(passages, lambda end, start: self.redundancy * _overlap(end.stems, start.stems)),
+            self._bridges(question, passages, anchors, shares),
         )
 
     def _passage(self, chunk: Chunk) -> _Passage:
-        about = frozenset(map(_normal, self.names(chunk))) - {""}
-        entities = frozenset(map(_normal, self.entities(chunk))) - {""}
-        return _Passage(f" {_normal(chunk.text)} ", about, about | entities)
+        heading = frozenset(self.words(chunk.title))
+        sentences = [
+            _Sentence(f" {_normal(sentence)} ", heading.union(self.words(sentence)))
+            for sentence in _SENTENCE_END.split(chunk.text)
+        ]
+        about, entities = (
+            frozenset(name for written in found(chunk) if (name := _normal(written)))
+            for found in (self.names, self.entities)
+        )
+        stems = heading.union(*(sentence.stems for sentence in sentences))
+        text = "".join(sentence.text for sentence in sentences)
+        return _Passage(tuple(sentences), text, stems, about, about | entities)
 
-    def _bridges(self, question: _Passage, passages: Sequence[_Passage], anchors: Sequence[float]) -> _Rows:
-        """(passages, passages): how well the first leads to the second."""
+    def _shares(self, question: _Passage, passages: Sequence[_Passage]) -> dict[str, float]:
+        """The question's words that some passage holds, by rarity, twice that in a name; together 1."""
+        in_names = {stem for name in question.entities for stem in self.words(name)}
+        counts = {word: sum(word in passage.stems for passage in passages) for word in sorted(question.stems)}
+        weights = {
+            word: log((len(passages) + 1) / (count + 0.5)) * (NAME_WEIGHT if word in in_names else 1.0)
+            for word, count in counts.items()
+            if count
+        }
+        total = fsum(weights.values())
+        return {word: weight / total for word, weight in weights.items()}
+
+    def _bridges(
+        self, question: _Passage, passages: Sequence[_Passage], anchors: Sequence[float], shares: Mapping[str, float]
+    ) -> _Rows:
+        """(passages, passages): how well the second leads to the first."""
         rarities = _rarities(question, passages)
 
-        def bridge(start: _Passage, end: _Passage) -> float:
-            if start.about & end.about:
+        def bridge(end: _Passage, start: _Passage) -> float:
+            if start.about & end.about:  # they are of one document
                 return 0.0
-            if start.names(end):
-                return self.bridge
-            return self.shared * max((rarities[name] for name in start.entities & end.entities), default=0.0)
+            both = [name for name in start.entities & end.entities if rarities[name]]
+            rarity = max((rarities[name] for name in both), default=0.0)
+            told = max((_told(sentence, start, shares) for sentence in end.with_names(both)), default=0.0)
+            return max(self.bridge * start.names(end), self.shared * rarity) + self.answer * rarity * told
 
-        return tuple(
-            tuple(anchor * bridge(start, end) for end in passages)
-            for start, anchor in zip(passages, anchors, strict=True)
-        )
+        return tuple(tuple(map(mul, anchors, row)) for row in _table(passages, bridge))
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -131,52 +158,71 @@ class PreparedCoverage:
 
     Attributes:
         places: of the chunks, by id.
-        own: what each is worth by itself.
-        terms: the question's words that each holds, as bits.
+        own: (chunks,), what each is worth by itself.
+        terms: (chunks,), the question's words that each holds, as bits.
         weights: of the words.
-        bridges: (chunks, chunks), how well the first leads to the second.
-        overlaps: (chunks, chunks), what is lost by having both.
+        overlaps: (chunks, chunks), what is lost by having both; 0 for a chunk and itself.
+        bridges: (chunks, chunks), how well the second leads to the first; 0 for a chunk and itself.
     """
 
-    places: dict[str, int]
+    places: Mapping[str, int]
     own: tuple[float, ...]
     terms: tuple[int, ...]
     weights: tuple[float, ...]
-    bridges: _Rows
     overlaps: _Rows
+    bridges: _Rows
 
     def __call__(self, query: str, combinations: Sequence[Combination], /) -> list[float]:
         """The worth of each combination.
 
         Raises:
-            KeyError: a chunk is none of those that this was prepared for.
+            ValueError: a chunk is none of those that this was prepared for.
         """
-        return [self._worth([self.places[hit.chunk.id] for hit in hits]) for hits in combinations]
+        try:
+            return [self._worth([self.places[hit.chunk.id] for hit in hits]) for hits in combinations]
+        except KeyError as error:
+            raise ValueError(f"the coverage was not prepared for the chunk {error}") from None
 
-    def _worth(self, places: Sequence[int]) -> float:
-        held = 0
-        worth = 0.0
+    def _worth(self, places: list[int]) -> float:
+        places.sort()  # sums of floats depend on the order
+        held, worth = 0, 0.0
         for place in places:
             held |= self.terms[place]
             worth += self.own[place]
-            others = [other for other in places if other != place]
-            if others:
-                worth += max(self.bridges[other][place] for other in others)
-                worth -= max(self.overlaps[other][place] for other in others)
-        return worth + sum(weight for bit, weight in enumerate(self.weights) if held >> bit & 1)
+        if len(places) > 1:
+            chosen = itemgetter(*places)
+            for place in places:
+                worth += max(chosen(self.bridges[place])) - max(chosen(self.overlaps[place]))
+        for weight in self.weights:
+            if held & 1:
+                worth += weight
+            held >>= 1
+        return worth
 
 
 @dataclass(frozen=True, slots=True)
+class _Sentence:
+    """A sentence: its words with a space on either side of each, and its stems with those of its title."""
+
+    text: str
+    stems: frozenset[str]
+
+
+@dataclass(frozen=True, slots=True, eq=False)
 class _Passage:
-    """A chunk, or the question, by its names, all normalised.
+    """A chunk, or the question; names are normalised.
 
     Attributes:
-        text: its words, a space on either side of each.
+        sentences: of the text.
+        text: of all sentences.
+        stems: of all sentences.
         about: names of what it is about.
         entities: those, and the names that it holds.
     """
 
+    sentences: tuple[_Sentence, ...]
     text: str
+    stems: frozenset[str]
     about: frozenset[str]
     entities: frozenset[str]
 
@@ -184,11 +230,27 @@ class _Passage:
         """Whether it holds a name of what the other is about; one of a single word has to be an entity here."""
         return any(name in self.entities or (" " in name and f" {name} " in self.text) for name in other.about)
 
+    def with_names(self, names: Collection[str]) -> Iterator[_Sentence]:
+        """The sentences with one of the names; all of them where the passage is about it."""
+        about = not self.about.isdisjoint(names)
+        for sentence in self.sentences:
+            if about or any(f" {name} " in sentence.text for name in names):
+                yield sentence
+
+
+def _relevance(hits: Sequence[Hit]) -> list[float]:
+    """The scores from 0 for the lowest to 1 for the highest; 0 for those that are no finite numbers."""
+    usable = [hit for hit in hits if isfinite(hit.score)]
+    scaled = iter(min_max(usable))
+    return [next(scaled) if isfinite(hit.score) else 0.0 for hit in hits]
+
 
 def _normal(name: str) -> str:
     """Its words in lower case and without accents, a space between."""
-    letters = unicodedata.normalize("NFKD", name.casefold())
-    return " ".join(_WORD.findall("".join(letter for letter in letters if not unicodedata.combining(letter))))
+    if not name.isascii():
+        letters = unicodedata.normalize("NFKD", name)
+        name = "".join(letter for letter in letters if not unicodedata.combining(letter))
+    return " ".join(_WORD.findall(name.casefold()))
 
 
 def _rarities(question: _Passage, passages: Sequence[_Passage]) -> dict[str, float]:
@@ -201,21 +263,16 @@ def _rarities(question: _Passage, passages: Sequence[_Passage]) -> dict[str, flo
     }
 
 
-def _terms(
-    asked: Iterable[str], in_names: frozenset[str], passages: Sequence[frozenset[str]]
-) -> tuple[tuple[int, ...], tuple[float, ...]]:
-    """The question's words that each passage holds, as bits, and the weights of the words, 1 together.
-
-    A word weighs by its rarity, and twice that in a name.
-    """
-    counts = {word: sum(word in passage for passage in passages) for word in dict.fromkeys(asked)}
-    rarities = {word: log((len(passages) + 1) / (count + 0.5)) for word, count in counts.items() if count}
-    weights = [rarity * (NAME_WEIGHT if word in in_names else 1.0) for word, rarity in rarities.items()]
-    held = (sum(1 << bit for bit, word in enumerate(rarities) if word in passage) for passage in passages)
-    total = sum(weights)
-    return tuple(held), tuple(weight / total for weight in weights)
+def _told(sentence: _Sentence, start: _Passage, shares: Mapping[str, float]) -> float:
+    """The share of the question that the sentence says and the first passage does not."""
+    return fsum(share for word, share in shares.items() if word in sentence.stems and word not in start.stems)
 
 
 def _overlap(words: frozenset[str], others: frozenset[str]) -> float:
     """The part of the words of the shorter one that the other has, too."""
     return len(words & others) / max(1, min(len(words), len(others)))
+
+
+def _table(passages: Sequence[_Passage], value: Callable[[_Passage, _Passage], float]) -> _Rows:
+    """(passages, passages): the value of each pair; 0 for a passage and itself."""
+    return tuple(tuple(0.0 if first is second else value(first, second) for second in passages) for first in passages)
