@@ -54,6 +54,8 @@ def beam_search(scoring: Scoring, width: int) -> _Places:
 class _Search:
     """A selector that searches combinations by their utility.
 
+    Where none may be scored, or scoring fails for all, the chunks that fit in the order of the hits are selected.
+
     Args:
         utility: scores combinations.
         context_tokens: most that they may cost.
@@ -79,7 +81,11 @@ class _Search:
         scoring = Scoring(query, pool, self.utility, self.evaluations, self.ordered)
         with span("select", selector=type(self).__name__, candidates=len(pool.hits)) as attributes:
             reason = self._search(scoring)
-            selection = scoring.selection(reason="the evaluations were used up" if scoring.exhausted else reason)
+            if scoring.exhausted:
+                reason = "the evaluations were used up"
+            elif pool.hits and not scoring.best:
+                reason = "no combination could be scored"
+            selection = scoring.selection(scoring.best or _filled(scoring, range(len(pool.hits))), reason=reason)
             attributes.update(evaluations=scoring.evaluations, batches=scoring.batches, cost=selection.cost)
         return selection
 
@@ -88,7 +94,7 @@ class _Search:
         return list(self.select(query, hits).hits)
 
     def _search(self, scoring: Scoring) -> str:
-        """Score combinations; why the search ended, empty where there were none."""
+        """Score combinations; why the search ended, empty where there is nothing to search."""
         raise NotImplementedError
 
 
@@ -97,7 +103,8 @@ class GreedyMarginal(_Search):
     """Adds the chunk that gains most, until none gains. About N evaluations for each chunk that is selected."""
 
     def _search(self, scoring: Scoring) -> str:
-        return "no further chunk gains" if greedy_marginal(scoring) else ""
+        greedy_marginal(scoring)
+        return "no further chunk gains" if scoring.candidates.hits else ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -116,7 +123,8 @@ class Beam(_Search):
             raise ValueError(f"width must be at least 1, got {self.width}")
 
     def _search(self, scoring: Scoring) -> str:
-        return "no extension gains" if beam_search(scoring, self.width) else ""
+        beam_search(scoring, self.width)
+        return "no extension gains" if scoring.candidates.hits else ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -145,7 +153,7 @@ class LocalSearch(_Search):
         self._climb(scoring, greedy_marginal(scoring), random)
         for _ in range(self.restarts):
             self._climb(scoring, _random_places(scoring, random), random)
-        return "no change gains" if scoring.best else ""
+        return "no change gains" if scoring.candidates.hits else ""
 
     def _climb(self, scoring: Scoring, places: _Places, random: np.random.Generator) -> None:
         worth = scoring([places])[0]
@@ -205,12 +213,18 @@ def _changes(scoring: Scoring, places: _Places) -> Iterator[_Places]:
                 yield (*places[:other], places[at], *places[other + 1 : at], places[other], *places[at + 1 :])
 
 
-def _random_places(scoring: Scoring, random: np.random.Generator) -> _Places:
-    """A combination of random size, up to what fits."""
+def _filled(scoring: Scoring, order: Iterable[int]) -> _Places:
+    """What fits, from the first of the order on."""
     places: _Places = ()
-    for place in random.permutation(len(scoring.candidates.hits)).tolist():
+    for place in order:
         if _fits(scoring, (*places, place)):
             places = (*places, place)
+    return places
+
+
+def _random_places(scoring: Scoring, random: np.random.Generator) -> _Places:
+    """A combination of random size, up to what fits."""
+    places = _filled(scoring, random.permutation(len(scoring.candidates.hits)).tolist())
     return places[: int(random.integers(1, len(places) + 1))] if places else ()
 
 

@@ -2,6 +2,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from itertools import combinations, permutations
 from math import e, inf, nan
+from zlib import crc32
 
 import numpy as np
 import pytest
@@ -40,7 +41,7 @@ class Table:
 
 def random_worth(seed: int, *, ordered: bool = False) -> Callable[[tuple[int, ...]], float]:
     """A number of its own for each combination."""
-    return lambda numbers: float(np.random.default_rng([seed, *(numbers if ordered else sorted(numbers))]).normal())
+    return lambda numbers: crc32(repr((seed, numbers if ordered else sorted(numbers))).encode()) / 2**32 - 0.5
 
 
 def hits_of(costs: Sequence[int]) -> list[Hit]:
@@ -60,7 +61,8 @@ def searches(utility: Utility, budget: float, evaluations: int | None = None) ->
     ]
 
 
-costs_of_hits = st.lists(st.integers(0, 9), min_size=1, max_size=7)
+costs_of_hits = st.lists(st.integers(0, 9), min_size=1, max_size=6)
+few_costs = st.lists(st.integers(0, 9), min_size=1, max_size=4)  # of which every order is tried
 seeds = st.integers(0, 1000)
 
 
@@ -78,7 +80,7 @@ def test_exhaustive_search_finds_the_optimum(costs: list[int], budget: int, seed
     assert selection.reward == max(map(worth, fitting), default=0.0)
 
 
-@given(st.lists(st.integers(0, 9), min_size=1, max_size=4), st.integers(0, 20), seeds)
+@given(few_costs, st.integers(0, 20), seeds)
 def test_exhaustive_search_tries_every_order_where_order_matters(costs: list[int], budget: int, seed: int) -> None:
     worth = random_worth(seed, ordered=True)
     fitting = [
@@ -92,7 +94,7 @@ def test_exhaustive_search_tries_every_order_where_order_matters(costs: list[int
     assert selection.reward == max(map(worth, fitting), default=0.0)
 
 
-@given(costs_of_hits, st.integers(0, 30), seeds, st.booleans(), st.none() | st.integers(0, 40))
+@given(few_costs, st.integers(0, 30), seeds, st.booleans(), st.none() | st.integers(0, 40))
 def test_selections_fit_and_keep_to_their_evaluations(
     costs: list[int], budget: int, seed: int, ordered: bool, most: int | None
 ) -> None:
@@ -107,16 +109,16 @@ def test_selections_fit_and_keep_to_their_evaluations(
         assert most is None or selection.evaluations <= most
         assert selection.reason
         asked = [numbers for batch in table.batches for numbers in batch]
-        assert selection.reward == max(map(table.worth, asked), default=0.0)
+        assert not asked or selection.reward == max(map(table.worth, asked))
 
 
-@given(costs_of_hits, st.integers(0, 30), seeds, st.integers(0, 60))
+@given(costs_of_hits, st.integers(0, 30), seeds, st.integers(1, 60))
 def test_more_evaluations_never_find_less(costs: list[int], budget: int, seed: int, most: int) -> None:
     hits, worth = hits_of(costs), random_worth(seed)
     fewer, more = searches(Table(worth), budget, most), searches(Table(worth), budget, most + 5)
     for less, rest in zip(fewer, more, strict=True):
         fewest, selection = less.select("", hits), rest.select("", hits)
-        assert not fewest.hits or selection.reward >= fewest.reward
+        assert selection.reward >= fewest.reward
 
 
 @given(costs_of_hits, st.integers(0, 30), seeds)
@@ -239,9 +241,7 @@ def test_what_has_no_number_is_not_selected(bad: float) -> None:
     for selector in searches(table, 100):
         assert sorted(ids(selector("", hits_of([1, 1, 1])))) == ["1", "2"]
     for selector in searches(Table(lambda numbers: bad), 100):
-        selection = selector.select("", hits_of([1, 1, 1]))
-        assert selection.hits == ()
-        assert selection.reward == 0
+        assert selector.select("", hits_of([1, 1, 1])).reason == "no combination could be scored"
 
 
 def test_worth_below_zero_is_worth_all_the_same() -> None:
@@ -249,12 +249,14 @@ def test_worth_below_zero_is_worth_all_the_same() -> None:
         assert ids(selector("", hits_of([1, 1, 1]))) == "0"
 
 
-def test_a_utility_that_fails_leaves_nothing_selected() -> None:
+def test_where_nothing_can_be_scored_the_chunks_that_fit_in_the_order_of_the_hits_are_selected() -> None:
     def failing(query: str, combined: Sequence[Combination], /) -> list[float]:
         raise BadReply("no rating")
 
-    for selector in searches(failing, 100):
-        assert selector.select("", hits_of([1, 1])).hits == ()
+    for selector in searches(failing, 5):
+        assert ids(selector("", hits_of([3, 9, 2, 1]))) == "02"
+    for selector in searches(Table(len), 5, 0):
+        assert ids(selector("", hits_of([3, 9, 2, 1]))) == "02"
 
 
 def test_of_duplicates_the_first_is_a_candidate() -> None:
