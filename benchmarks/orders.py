@@ -18,10 +18,11 @@ from ragloom.types import Chunk, Hit
 
 KS = range(1, 11)
 Reordering = Callable[[Sequence[str]], list[str]]  # texts, best first, as the library would put them into the prompt
+Expected = Callable[[int], list[str]]
 
 
 def formula(k: int) -> list[str]:
-    """The ranks by position, from the formula of arXiv:2410.05983, section 4.1."""
+    """The ranks by position, from the formula of arXiv:2410.05983, section 4."""
     where = {rank: (rank + 1) / 2 if rank % 2 else (k + 1) - rank / 2 for rank in range(1, k + 1)}
     return [str(rank) for rank in sorted(where, key=where.__getitem__)]
 
@@ -79,9 +80,9 @@ LIBRARIES = {
 }
 
 
-def installed() -> dict[str, tuple[Reordering, Callable[[int], list[str]]]]:
+def installed() -> dict[str, tuple[Reordering, Expected]]:
     """The reorderings to compare, with what is expected of each."""
-    found = {"ragloom": (ours, formula)}
+    found: dict[str, tuple[Reordering, Expected]] = {"ragloom": (ours, formula)}
     for name, (package, load, expected) in LIBRARIES.items():
         try:
             with warnings.catch_warnings(action="ignore", category=DeprecationWarning):

@@ -50,7 +50,7 @@ def reverse(query: str, hits: list[Hit], /) -> list[Hit]:
 
 
 def sides(query: str, hits: list[Hit], /) -> list[Hit]:
-    """Best hit first, second best last, third second, and so on inwards (arXiv:2410.05983, section 4.1).
+    """Best hit first, second best last, third second, and so on inwards (arXiv:2410.05983, section 4).
 
     The best stands first for every number of hits. LangChain's and LlamaIndex's reordering puts it first where the
     number is odd and last where it is even (`benchmarks/orders.py`).
