@@ -41,7 +41,7 @@ class ChosenSize:
 
 
 def choose_k(outcomes: Mapping[int, Sequence[float]]) -> ChosenSize:
-    """The smallest k that is at most one standard error worse than the best one (spec: the one-SE rule).
+    """The smallest k that is at most one standard error worse than the best one (Breiman et al., CART, 1984).
 
     The error is that of the difference on the same questions: questions differ far more from each other than numbers of
     passages do. Of equally good k the smallest is the best. A single question has no error: its smallest best k is

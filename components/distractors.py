@@ -49,7 +49,8 @@ def audit(
 
     Each passage is read alone. A reply that says in other words that it does not know abstains, too. Distracting are
     only passages without the answer: where right answers are known, name them, or the effect of a passage that holds
-    one says nothing against it.
+    one says nothing against it. For a model that hardly ever abstains every passage is distracting, which says nothing
+    about the passages; small local models are like that.
 
     Args:
         question: what is asked.

@@ -12,8 +12,10 @@ import pytest
 
 from ragloom.components.configuration import Agent, Always, LinearWorth, Measurements, NearestWorth
 from ragloom.components.configuration_file import load_chooser, save_chooser
+from ragloom.components.relevance_selection import TopK
 from ragloom.errors import ConfigError, InputError
 from ragloom.pipelines.selection_agent import Row, Training, train_agent
+from ragloom.types import Chunk, Hit
 
 
 def drawn(count: int, *, seed: int = 0, effect: float = 1.0) -> list[Row]:
@@ -168,6 +170,22 @@ def test_the_same_question_is_never_on_both_sides() -> None:
 
 def test_the_same_rows_give_the_same_agent() -> None:
     assert train_agent(drawn(100), seed=4) == train_agent(drawn(100), seed=4)
+
+
+def test_an_agent_that_was_trained_selects_by_what_is_asked() -> None:
+    hits = [Hit(Chunk(str(place), f"Passage {place}."), 1 / place) for place in range(1, 6)]
+    measure = Measurements()
+    questions = [f"{'Who was' if number % 2 else 'How many are'} number {number}?" for number in range(60)]
+    rows = [
+        Row(text, {"few": float(text.startswith("Who")), "many": float(text.startswith("How"))}, measure(text, hits))
+        for text in questions
+    ]
+    training = train_agent(rows, measured_by=measure.identity)
+    agent = Agent(training.chooser, {"few": TopK(1000, k=1), "many": TopK(1000, k=4)}, measure)
+    assert agent("Who was it?", hits) == hits[:1]
+    assert agent("How many are there?", hits) == hits[:4]
+    with pytest.raises(ConfigError, match="measurements of 'question, 10 hits', got 'question, 5 hits'"):
+        Agent(training.chooser, agent.selectors, Measurements(k=5))
 
 
 @pytest.mark.parametrize("kind", [LinearWorth, NearestWorth])
