@@ -160,7 +160,7 @@ class _Tree(Generic[State, Action]):
         self._prices: list[float] = []
         self._visits: list[int] = []
         self._totals: list[float] = []  # of the rewards below; what is not scored counts as the least one
-        self._means: list[float] = []
+        self._worths: list[float] = []  # mean reward less the price
         self._roots: list[float] = []  # 1 / sqrt(visits)
         self._actions: list[list[Action] | None] = []  # None until they are needed
         self._opened: list[int] = []  # actions, from the first, whose children are in the tree
@@ -229,13 +229,12 @@ class _Tree(Generic[State, Action]):
     def _walk(self) -> list[int]:
         """The path to a state that is new; empty if there is none."""
         problem, children, visits = self.problem, self._children, self._visits
-        means, roots, prices, opened = self._means, self._roots, self._prices, self._opened
-        reach = (self._most - self._least) or 1.0
-        widening, exploration = self._widening * self._widening, self._exploration * self._exploration
+        worths, roots, opened, known_actions = self._worths, self._roots, self._opened, self._actions
+        widening, exploration = self._widening * self._widening, self._exploration * (self._most - self._least or 1.0)
         node, path = 0, [0]
         while True:
             alive, begun = children[node], opened[node]
-            actions = self._actions_of(node)
+            actions = known_actions[node] or self._actions_of(node)
             if begun < len(actions) and (begun * begun < widening * visits[node] or not alive):
                 opened[node] = begun + 1
                 known = len(visits)
@@ -245,9 +244,9 @@ class _Tree(Generic[State, Action]):
                     path.append(child)
                     return path
             elif alive:
-                factor = reach * sqrt(exploration * log(visits[node]))
-                worths = [means[child] + factor * roots[child] - reach * prices[child] for child in alive]
-                node = alive[worths.index(max(worths))]
+                factor = exploration * sqrt(log(visits[node]))
+                bounds = [worths[child] + factor * roots[child] for child in alive]
+                node = alive[bounds.index(max(bounds))]
                 path.append(node)
             elif node:
                 path.pop()
@@ -270,7 +269,7 @@ class _Tree(Generic[State, Action]):
             self._prices.append(self.problem.price(state))
             self._visits.append(0)
             self._totals.append(0.0)
-            self._means.append(0.0)
+            self._worths.append(0.0)
             self._roots.append(1.0)
             self._actions.append(None)
             self._opened.append(0)
@@ -278,21 +277,23 @@ class _Tree(Generic[State, Action]):
         return number
 
     def _visit(self, path: list[int]) -> None:
-        visits, totals, means, roots, least = self._visits, self._totals, self._means, self._roots, self._least
+        """Count a visit of the least reward."""
+        visits, roots = self._visits, self._roots
         for node in path:
-            count = visits[node] = visits[node] + 1
-            total = totals[node] = totals[node] + least
-            means[node] = total / count
-            roots[node] = 1 / sqrt(count)
+            visits[node] += 1
+            roots[node] = 1 / sqrt(visits[node])
+        self._add(path, self._least)
 
     def _add(self, path: list[int], reward: float) -> None:
-        visits, totals, means = self._visits, self._totals, self._means
+        # Prices are those of the range of rewards as it is now. It only grows: what costs too little is visited again.
+        visits, totals, worths, prices = self._visits, self._totals, self._worths, self._prices
+        reach = self._most - self._least
         for node in path:
             total = totals[node] = totals[node] + reward
-            means[node] = total / visits[node]
+            worths[node] = total / visits[node] - reach * prices[node]
 
     def _begin_range(self, reward: float) -> None:
         """With the first usable reward, what failed before comes to count as that."""
         self._least = self._most = reward
         self._totals = [reward * count for count in self._visits]
-        self._means = [reward] * len(self._visits)
+        self._worths = [reward] * len(self._visits)
