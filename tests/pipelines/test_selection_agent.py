@@ -129,7 +129,7 @@ def test_without_features_that_vary_the_best_configuration_stays() -> None:
 
 def test_features_that_are_unknown_or_infinite_do_no_harm() -> None:
     rows = [
-        replace(row, features={**row.features, "rare": inf if number % 3 else float(number)})
+        replace(row, features={**row.features, "rare": inf if number % 3 else float(number), "tiny": number * 1e-300})
         for number, row in enumerate(drawn(300))
     ]
     rows[0] = replace(rows[0], features={})
