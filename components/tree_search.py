@@ -278,11 +278,13 @@ class _Tree(Generic[State, Action]):
 
     def _visit(self, path: list[int]) -> None:
         """Count a visit of the least reward."""
-        visits, roots = self._visits, self._roots
+        visits, totals, worths, prices = self._visits, self._totals, self._worths, self._prices
+        roots, least, reach = self._roots, self._least, self._most - self._least
         for node in path:
-            visits[node] += 1
-            roots[node] = 1 / sqrt(visits[node])
-        self._add(path, self._least)
+            visits[node] = count = visits[node] + 1
+            totals[node] = total = totals[node] + least
+            worths[node] = total / count - reach * prices[node]
+            roots[node] = 1 / sqrt(count)
 
     def _add(self, path: list[int], reward: float) -> None:
         # Prices are those of the range of rewards as it is now. It only grows: what costs too little is visited again.
