@@ -300,7 +300,9 @@ def _named(given: _Labelled, order: NDArray[np.intp]) -> tuple[str, ...]:
 def _varying(given: _Labelled, rows: NDArray[np.intp]) -> NDArray[np.bool_]:
     """(f,), which features have known values on these rows that differ."""
     known = (column[~np.isnan(column)] for column in given.values[rows].T)
-    return np.array([len(values) > 0 and values.std() > 0 for values in known], dtype=bool)
+    return np.array(
+        [len(values) > 0 and values.min() < values.max() and values.std() > 0 for values in known], dtype=bool
+    )
 
 
 def _space(given: _Labelled, rows: NDArray[np.intp], embedding: bool) -> FeatureSpace:

@@ -122,7 +122,7 @@ def test_chance_is_hardly_ever_taken_for_a_gain() -> None:
 
 
 def test_without_features_that_vary_the_best_configuration_stays() -> None:
-    rows = [replace(row, features={"constant": 1.0, "unknown": nan}) for row in drawn(60)]
+    rows = [replace(row, features={"constant": 0.1, "unknown": nan}) for row in drawn(60)]
     assert isinstance(train_agent(rows).chooser, Always)
     assert isinstance(train_agent([replace(row, features={}) for row in rows]).chooser, Always)
 
