@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
-from math import isfinite
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +17,7 @@ from ragloom.errors import ConfigError, InputError
 from ragloom.writing import write_aside
 
 _FORMAT = 1
+_LARGEST = 1e300  # of a number; one of 400 digits is none to compute with
 
 
 @dataclass(frozen=True)
@@ -152,7 +152,7 @@ class _Fields:
 
     def number(self, name: str) -> float:
         value = self.get(name)
-        if isinstance(value, bool) or not isinstance(value, int | float) or not isfinite(value):
+        if isinstance(value, bool) or not isinstance(value, int | float) or not abs(value) <= _LARGEST:
             raise self.error(name, "a number")
         return value
 

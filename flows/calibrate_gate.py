@@ -5,7 +5,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from prefect import flow
+from prefect import flow, get_run_logger
 from prefect.artifacts import create_markdown_artifact
 
 from ragloom.codec import to_json
@@ -15,7 +15,7 @@ from ragloom.flows.slices import check_finished, work_in_slices
 from ragloom.flows.steps import show_table, step
 from ragloom.pipelines.batch import BatchReport
 from ragloom.pipelines.gate_building import GateBuilt, build_gate, read_objective
-from ragloom.pipelines.gates import SignalName, open_signals
+from ragloom.pipelines.gates import SignalName, gate_bindings, open_signals
 from ragloom.pipelines.outcome_collection import begin_outcomes, chosen_modes, collect, outcomes_of
 from ragloom.pipelines.outcomes import write_outcomes
 from ragloom.pipelines.settings import Settings
@@ -64,6 +64,8 @@ def calibrate_gate(
         file = Path(folder) / "report.md" if report is None else Path(report)
         built = build(run_id, settings, gate, objective=objective, costs=costs, outcomes=outcomes, report=str(file))
         create_markdown_artifact(file.read_text(encoding="utf-8"), key="calibrate-gate-report")
+    for warning in built.warnings:
+        get_run_logger().warning(warning)
     show_table("calibrate-gate", built.table)
     result: dict[str, Any] = to_json(built)
     return result
@@ -102,7 +104,7 @@ def build(
         collected = outcomes_of(store, run_id)
         if outcomes is not None:
             write_outcomes(collected, Path(outcomes))
-        return build_gate(collected, Path(gate), settings, store, objective=objective, costs=costs, report=Path(report))
+        return build_gate(collected, Path(gate), objective=objective, costs=costs, report=Path(report))
 
 
 def _begin(questions: str, settings: Settings, signals: list[SignalName], modes: list[Mode]) -> tuple[str, list[str]]:
@@ -110,5 +112,6 @@ def _begin(questions: str, settings: Settings, signals: list[SignalName], modes:
     asked = read_questions(Path(questions))
     with Store.open(settings.workspace) as store:
         opened = open_signals(signals, settings, store)
-        run_id = begin_outcomes(settings, asked, store, signals=opened, modes=modes)
+        made_with = gate_bindings(settings, store, opened)
+        run_id = begin_outcomes(settings, asked, store, signals=opened, modes=modes, made_with=made_with)
         return run_id, [item.question_id for item in store.items(run_id, status={"pending"})]

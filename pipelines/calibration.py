@@ -200,11 +200,19 @@ def saved_gate(
         str(calibration.objective),
         calibration.metric,
         content_id(*(f"{outcome.question_id} {sorted(outcome.answers.items())}" for outcome in outcomes)),
-        {"accuracy": calibration.accuracy, "cost": calibration.cost, "questions": len(outcomes)},
-        _sample([decision.score for decision in calibration.decisions] if calibration.gain else []),
+        _results(calibration, outcomes),
+        _sample([calibration.rule(outcome.question, outcome.features).score for outcome in outcomes]),
         tuple(sorted(frequency)),
         _sample([sum(frequency[word] == 1 for word in known) / max(1, len(known)) for known in words]),
     )
+
+
+def _results(calibration: Calibration, outcomes: Sequence[Outcome]) -> dict[str, float]:
+    """What the rule reached; where it is a fixed mode, that one's."""
+    accuracy, cost = calibration.accuracy, calibration.cost
+    if isinstance(calibration.rule, Fixed):
+        accuracy, cost = calibration.fixed[calibration.rule.mode]
+    return {"accuracy": accuracy, "cost": cost, "questions": len(outcomes)}
 
 
 def _sample(values: Sequence[float]) -> tuple[float, ...]:

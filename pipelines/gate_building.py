@@ -15,11 +15,9 @@ from ragloom.pipelines.calibration import calibrate, saved_gate, with_features
 from ragloom.pipelines.gate_evaluation import replay
 from ragloom.pipelines.gate_objectives import COSTS, Objective
 from ragloom.pipelines.gate_report import gates_table, write_gate_report
-from ragloom.pipelines.gates import SIGNALS, SignalName, gate_bindings, open_signals
+from ragloom.pipelines.gates import SignalName, signals_of
 from ragloom.pipelines.outcomes import Outcome
 from ragloom.pipelines.report import Table
-from ragloom.pipelines.settings import Settings
-from ragloom.store import Store
 
 _OBJECTIVES = "use accuracy, price=0.02, rate=0.6, cost=3, match=single:0.01 or risk=0.2"
 
@@ -52,47 +50,54 @@ class GateBuilt:
 def build_gate(
     outcomes: Sequence[Outcome],
     path: Path,
-    settings: Settings,
-    store: Store | None,
     *,
     modes: Sequence[Mode] | None = None,
     objective: str = "accuracy",
     costs: str | None = None,
     report: Path | None = None,
 ) -> GateBuilt:
-    """Calibrate a gate on the outcomes and save it, bound to the model and prompts of the settings.
+    """Calibrate a gate on the outcomes and save it, bound to the model and prompts they were collected with.
 
     Args:
         outcomes: where no row has features, those of the question's wording are added.
         path: file of the gate.
-        settings: those the outcomes were collected with.
-        store: the workspace they were collected in; None where they are from elsewhere: the gate is
-            bound to nothing then.
         modes: that the gate may choose; None for all that every question was answered under.
         objective, costs: see `read_objective`.
         report: file of a report in Markdown; None for none.
 
     Raises:
         ConfigError: an objective or costs that cannot be, or scikit-learn is not installed.
-        InputError: too few outcomes, or a file cannot be written.
+        InputError: too few outcomes, some of them of another model than others, or a file cannot be written.
     """
     aim, prices = read_objective(objective, costs)
     outcomes = [_only(modes, outcome) for outcome in _measured(outcomes)]
     calibration = calibrate(outcomes, objective=aim, costs=prices)
     signals = signals_of(calibration.rule.features)
-    bound_to, warnings = {}, list(calibration.warnings)
-    if store is None:
+    bound_to, warnings = _bindings(outcomes, signals), list(calibration.warnings)
+    if not bound_to:
         warnings.append(
-            f"there is no workspace at {settings.workspace}: the gate will be used with any model and prompt"
+            "the outcomes do not say what they were collected with: the gate holds for any model and prompt"
         )
-    else:
-        bound_to = gate_bindings(settings, store, open_signals(signals, settings, store))
     saved_gate(calibration, outcomes, signals=signals, bound_to=bound_to).save(path)
     gates = {"calibrated, out of fold": calibration.decisions}
     if report is not None:
         write_gate_report(report, outcomes, gates, metric=calibration.metric, costs=calibration.costs)
     table = gates_table(outcomes, gates, metric=calibration.metric, costs=calibration.costs)
     return GateBuilt(signals, calibration.gain, calibration.reason, str(calibration.objective), table, tuple(warnings))
+
+
+def _bindings(outcomes: Sequence[Outcome], signals: Sequence[SignalName]) -> dict[str, str]:
+    """What a gate of these signals holds for."""
+    made_with = outcomes[0].made_with
+    for outcome in outcomes:
+        if other := [name for name, value in made_with.items() if outcome.made_with.get(name) != value]:
+            raise InputError(
+                f"the outcomes were not all collected with the same {other[0]}: see {outcomes[0].question_id!r} and "
+                f"{outcome.question_id!r}",
+                "calibrate on outcomes of one collection",
+            )
+    names = {"model", "modes", *(f"signal {name}" for name in signals)}
+    return {name: value for name, value in made_with.items() if name in names}
 
 
 def _only(modes: Sequence[Mode] | None, outcome: Outcome) -> Outcome:
@@ -148,7 +153,9 @@ def read_objective(text: str, costs: str | None = None) -> tuple[Objective, Mapp
                 return Objective(price=_number(value)), prices
             case "cost":
                 return Objective(cost_limit=_number(value)), prices
-            case "rate" if _number(value) <= 1:
+            case "rate":
+                if _number(value) > 1:
+                    raise ValueError("a share is at most 1")
                 return Objective(cost_limit=_number(value)), {mode: float(mode != "none") for mode in MODES}
             case "risk":
                 return Objective(risk=_number(value)), prices
@@ -166,11 +173,14 @@ def read_costs(text: str | None) -> Mapping[Mode, float]:
     Raises:
         ConfigError: there is no such mode, or a number cannot be a cost.
     """
-    costs = dict(COSTS)
+    costs, named = dict(COSTS), set[Mode]()
     for entry in (text or "").split(","):
         if entry.strip():
             mode, _, cost = entry.partition("=")
             try:
+                if _mode(mode) in named:
+                    raise ValueError("the mode is named twice")
+                named.add(_mode(mode))
                 costs[_mode(mode)] = _number(cost)
             except ValueError as error:
                 raise ConfigError(f"the cost {entry.strip()!r} cannot be: {error}", "write none=0,single=1") from None
@@ -192,8 +202,3 @@ def _number(text: str) -> float:
     if not (isfinite(number) and number >= 0):
         raise ValueError(f"{text.strip()!r} is not a number from 0")
     return number
-
-
-def signals_of(features: Sequence[str]) -> tuple[SignalName, ...]:
-    """The signals that measure these features, whose names begin with theirs."""
-    return tuple(name for name in SIGNALS if any(feature.startswith(name.replace("-", "_")) for feature in features))

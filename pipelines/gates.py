@@ -113,13 +113,18 @@ def open_iterative(settings: Settings, store: Store) -> Pipeline:
 
 
 def gate_bindings(settings: Settings, store: Store, signals: Sequence[Signal]) -> dict[str, str]:
-    """What a calibrated gate holds for: the model, what its signals depend on, and how its modes answer."""
+    """What outcomes, and gates calibrated on them, hold for: the model, how its modes answer, and each signal."""
     modes = open_modes(settings, store)
     return {
         "model": open_llm(settings, store).identity,
-        "signals": signals_identity(signals),
         "modes": content_id(*(f"{mode} {parts_identity(pipeline)}" for mode, pipeline in modes.items())),
+        **{f"signal {name}": signals_identity([signal]) for signal in signals for name in signals_of(signal.features)},
     }
+
+
+def signals_of(features: Sequence[str]) -> tuple[SignalName, ...]:
+    """The signals that measure these features, whose names begin with theirs."""
+    return tuple(name for name in SIGNALS if any(feature.startswith(name.replace("-", "_")) for feature in features))
 
 
 def open_signals(names: Sequence[str], settings: Settings, store: Store) -> tuple[Signal, ...]:

@@ -16,7 +16,7 @@ from ragloom.components.gating import MODES, Mode, Signal, observe, signals_iden
 from ragloom.errors import ConfigError, InputError
 from ragloom.pipelines.batch import BatchReport, answering, begin, work_through
 from ragloom.pipelines.export import check_writable
-from ragloom.pipelines.gates import SignalName, open_modes, open_signals
+from ragloom.pipelines.gates import SignalName, gate_bindings, open_modes, open_signals
 from ragloom.pipelines.outcomes import Outcome, write_outcomes
 from ragloom.pipelines.settings import Settings
 from ragloom.run import Budget, Run
@@ -36,8 +36,17 @@ def begin_outcomes(
     *,
     signals: Sequence[Signal],
     modes: Collection[Mode],
+    made_with: Mapping[str, str] | None = None,
 ) -> str:
     """Enter labelled questions as a run and give its id; the same arguments and corpus give the same run.
+
+    Args:
+        settings: of the modes.
+        questions: each with an answer.
+        store: opened for writing.
+        signals: what is measured.
+        modes: what the questions are answered under.
+        made_with: what the outcomes hold for, see `Outcome`.
 
     Raises:
         ConfigError: no mode.
@@ -58,6 +67,7 @@ def begin_outcomes(
         "signals": [type(signal).__name__ for signal in signals],
         "signals_identity": signals_identity(signals),
         "modes": sorted(modes),
+        "made_with": dict(made_with or {}),
     }
     return begin(questions, store, kind=KIND, config=config)
 
@@ -111,9 +121,11 @@ def outcomes_of(store: Store, run_id: str) -> list[Outcome]:
     Raises:
         InputError: the run is none of outcomes.
     """
-    if (kind := store.run(run_id).kind) != KIND:
-        raise InputError(f"run {run_id!r} holds no outcomes, it is a {kind}", "name one of `ragloom gate collect`")
-    return [_outcome(item) for item in store.items(run_id, status={"done"})]
+    run = store.run(run_id)
+    if run.kind != KIND:
+        raise InputError(f"run {run_id!r} holds no outcomes, it is a {run.kind}", "name one of `ragloom gate collect`")
+    made_with = run.config["made_with"]
+    return [_outcome(item, made_with) for item in store.items(run_id, status={"done"})]
 
 
 def collect_file(
@@ -144,7 +156,8 @@ def collect_file(
         check_writable(out, questions)
     with Store.open(settings.workspace) as store:
         opened = open_signals(signals, settings, store)
-        run_id = begin_outcomes(settings, asked, store, signals=opened, modes=modes)
+        made_with = gate_bindings(settings, store, opened)
+        run_id = begin_outcomes(settings, asked, store, signals=opened, modes=modes, made_with=made_with)
         if retry_failed:
             store.reset_failed(run_id)
         report = collect(
@@ -222,7 +235,7 @@ def _taken(run: Run) -> Usage:
     return replace(run.spent + run.saved, cache_hits=0)
 
 
-def _outcome(item: Item) -> Outcome:
+def _outcome(item: Item, made_with: Mapping[str, str]) -> Outcome:
     question, result = question_from_json(item.question), item.result or {}
     return Outcome(
         question.id,
@@ -232,4 +245,5 @@ def _outcome(item: Item) -> Outcome:
         {name: nan if value is None else value for name, value in result["features"].items()},
         {mode: Usage(**usage) for mode, usage in result["usage"].items()},
         str(question.meta.get("dataset", "")),
+        made_with,
     )

@@ -19,6 +19,7 @@ from ragloom.types import Usage
 from ragloom.writing import write_aside
 
 _YES_OR_NO = {"yes", "no"}
+_LARGEST = 1e100  # of a feature, so that sums of squares stay finite
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,6 +34,8 @@ class Outcome:
         features: what the signals measured, by name; NaN where unknown. Stored once, so that rules need no model.
         usage: what each mode took, where it was measured.
         group: e.g. the dataset it is from; empty for none. Never an input of a gate.
+        made_with: what the answers and features hold for, by name: the model, its prompts, each signal; empty where
+            that is not known.
     """
 
     question_id: str
@@ -42,6 +45,7 @@ class Outcome:
     features: Mapping[str, float] = field(default_factory=dict)
     usage: Mapping[Mode, Usage] = field(default_factory=dict)
     group: str = ""
+    made_with: Mapping[str, str] = field(default_factory=dict)
 
 
 def modes_of(outcomes: Sequence[Outcome]) -> tuple[Mode, ...]:
@@ -91,7 +95,8 @@ def read_outcomes(path: str | Path) -> tuple[Outcome, ...]:
     """The outcomes of a file of `write_outcomes`, or of another one with the fields that have no default.
 
     Fields of a line: `id`, `question`, `gold_answers` (list), `answers` (object, by mode), and, each with a default,
-    `features` (object of numbers, null where unknown), `usage` (object, by mode), `dataset` (the group).
+    `features` (object of numbers, null where unknown), `usage` (object, by mode), `dataset` (the group), `made_with`
+    (object of texts).
 
     Raises:
         InputError: the file cannot be read, holds no outcome, or has a line that cannot be used; names the line.
@@ -120,6 +125,7 @@ def _row(outcome: Outcome) -> dict[str, Any]:
         "answers": dict(outcome.answers),
         "features": {name: None if isnan(value) else value for name, value in outcome.features.items()},
         "usage": to_json(outcome.usage),
+        "made_with": dict(outcome.made_with),
     }
 
 
@@ -141,6 +147,7 @@ def _outcome(record: Record) -> Outcome:
         {name: nan if value is None else _number(record, name, value) for name, value in _object(record, "features")},
         {_mode(record, mode): _usage(record, value) for mode, value in _object(record, "usage")},
         record.string("dataset", ""),
+        dict(_texts(record, "made_with")),
     )
 
 
@@ -161,6 +168,13 @@ def _object(record: Record, name: str) -> Iterable[tuple[str, Any]]:
     return (value or {}).items()
 
 
+def _texts(record: Record, name: str) -> Iterable[tuple[str, str]]:
+    for key, value in _object(record, name):
+        if not isinstance(value, str):
+            raise record.error(f"the field {name!r} must hold texts")
+        yield key, value
+
+
 def _mode(record: Record, name: str) -> Mode:
     if name not in MODES:
         raise record.error(f"there is no mode {name!r}", f"use {', '.join(MODES)}")
@@ -170,6 +184,8 @@ def _mode(record: Record, name: str) -> Mode:
 def _number(record: Record, name: str, value: object) -> float:
     if isinstance(value, bool) or not isinstance(value, int | float):
         raise record.error(f"the feature {name!r} must be a number, or null where it is unknown")
+    if not abs(value) <= _LARGEST:  # NaN is not, either
+        raise record.error(f"the feature {name!r} must lie between -{_LARGEST:g} and {_LARGEST:g}")
     return float(value)
 
 

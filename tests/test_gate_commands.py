@@ -143,7 +143,7 @@ def test_a_gate_is_calibrated_and_shown_beside_fixed_modes_and_oracles(collected
     )
     assert (code, err) == (0, "")
     assert "out of fold better than always" in out
-    assert "warning: there is no workspace at workspace" in out
+    assert "warning: the outcomes do not say what they were collected with" in out
     for row in ("| never (none) | 0.500", "| calibrated, out of fold | 1.000", "| oracle (none, single) | 1.000"):
         assert row in out
     assert out.endswith("gate: gate.json\nreport: gate.md\n")
@@ -225,12 +225,16 @@ def test_what_cannot_work_is_said_in_a_line(arguments: list[str], code: int, pro
 
 def test_a_gate_of_another_model_is_refused_unless_that_is_allowed(indexed: Ragloom, monkeypatch: pytest.MonkeyPatch):
     pytest.importorskip("sklearn")
-    numbers = [
-        {"id": str(n), "question": f"Question {n}?", "gold_answers": ["x"], "answers": {"none": "y", "single": "x"}}
-        for n in range(60)
+    labelled = [
+        {"id": f"{land} {n}", "question": f"What is the capital of {land}, number {n}?", "answers": [city]}
+        for land, city in CAPITALS.items()
+        for n in range(15)
     ]
-    write_lines("outcomes.jsonl", numbers)
-    assert indexed("gate", "calibrate", "outcomes.jsonl", "--out", "gate.json")[0] == 0
+    write_lines("many.jsonl", labelled)
+    assert indexed("gate", "collect", "many.jsonl", "--out", "outcomes.jsonl")[0] == 0
+    code, out, _ = indexed("gate", "calibrate", "outcomes.jsonl", "--out", "gate.json")
+    assert code == 0
+    assert "do not say what they were collected with" not in out
     asking = ("ask", "What is the capital of Malta?", "--pipeline", "adaptive", "--gate", "gate.json")
     code, out, _ = indexed(*asking)
     assert (code, out.splitlines()[0]) == (0, "Valletta")
@@ -239,3 +243,26 @@ def test_a_gate_of_another_model_is_refused_unless_that_is_allowed(indexed: Ragl
     assert code == 2
     assert "was calibrated with something else: model was" in err
     assert indexed(*asking, "--allow-mismatch")[0] == 0
+
+
+@pytest.mark.parametrize("out", ["outcomes.jsonl", "gate.json"])
+def test_a_report_overwrites_nothing_that_is_read(calibrated: Ragloom, out: str):
+    before = Path(out).read_bytes()
+    code, _, err = calibrated("gate", "report", "outcomes.jsonl", "--gate", "gate.json", "--out", out)
+    assert (code, "is read, and would be overwritten" in err) == (2, True)
+    assert Path(out).read_bytes() == before
+
+
+def test_a_gate_and_its_report_go_to_two_files(collected: Ragloom):
+    code, _, err = collected("gate", "calibrate", "outcomes.jsonl", "--out", "same.json", "--report", "same.json")
+    assert (code, "would hold both the gate and the report" in err) == (2, True)
+    assert not Path("same.json").exists()
+
+
+def test_outcomes_of_two_collections_are_not_mixed(collected: Ragloom):
+    rows = [json.loads(line) for line in Path("outcomes.jsonl").read_text(encoding="utf-8").splitlines()]
+    for number, row in enumerate(rows):
+        row["made_with"] = {"model": f"model {number % 2}"}
+    write_lines("mixed.jsonl", rows)
+    code, _, err = collected("gate", "calibrate", "mixed.jsonl", "--out", "gate.json")
+    assert (code, "the outcomes were not all collected with the same model" in err) == (65, True)

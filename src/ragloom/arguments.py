@@ -351,7 +351,6 @@ def _add_gate_calibrate(actions: _Commands) -> argparse.ArgumentParser:
     )
     _add_aim(parser)
     parser.add_argument("--report", type=Path, metavar="FILE", help="a report in Markdown")
-    _add_settings(parser, "where", *_MODES)
     return parser
 
 

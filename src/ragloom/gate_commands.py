@@ -3,13 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from contextlib import nullcontext
 from typing import TYPE_CHECKING
 
 from ragloom.console import (
     SOME_FAILED,
     UNFINISHED,
-    open_workspace,
     print_json,
     require_workspace,
     say,
@@ -72,18 +70,9 @@ def _calibrate(args: argparse.Namespace, settings: Settings) -> int:
         check_writable(file, args.outcomes_file)
     if args.report and args.report.resolve() == args.out.resolve():
         raise ConfigError(f"{args.report} would hold both the gate and the report", "write them to two files")
-    there = settings.workspace.exists()  # if not, the outcomes are from elsewhere
-    with open_workspace(settings, otherwise="reading it as it was") if there else nullcontext() as store:
-        built = build_gate(
-            outcomes,
-            args.out,
-            settings,
-            store,
-            modes=args.modes,
-            objective=args.objective,
-            costs=args.costs,
-            report=args.report,
-        )
+    built = build_gate(
+        outcomes, args.out, modes=args.modes, objective=args.objective, costs=args.costs, report=args.report
+    )
     if args.json:
         print_json({**to_json(built), "gate": str(args.out)})
         return 0

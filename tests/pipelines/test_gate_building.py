@@ -33,7 +33,7 @@ def test_a_rate_limits_how_often_is_retrieved_whatever_retrieval_costs():
         ("", "there is no objective ''"),
         ("speed", "there is no objective 'speed'"),
         ("accuracy=1", "there is no objective 'accuracy=1'"),
-        ("rate=2", "there is no objective 'rate=2'"),
+        ("rate=2", "a share is at most 1"),
         ("price", "'' is not a number from 0"),
         ("price=much", "'much' is not a number from 0"),
         ("price=-1", "'-1' is not a number from 0"),

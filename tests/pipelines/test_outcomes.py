@@ -33,7 +33,7 @@ def outcome(answer: str, *golds: str) -> Outcome:
 
 TEXTS = st.text(st.characters(exclude_categories=["Cs"], exclude_characters="\0"), max_size=20)
 WORDS = TEXTS.filter(lambda text: bool(text.strip()))
-NUMBERS = st.floats(allow_nan=False, allow_infinity=False)
+NUMBERS = st.floats(-1e100, 1e100)
 OUTCOMES = st.builds(
     Outcome,
     WORDS,
@@ -127,3 +127,12 @@ def test_modes_are_those_that_every_question_was_answered_under() -> None:
     both = Outcome("2", "?", ("a",), {"single": "a", "none": "a"})
     assert modes_of([both, both]) == ("none", "single")
     assert modes_of([both, outcome("a", "a")]) == ("none",)
+
+
+@pytest.mark.parametrize("number", ["1e999", "-1e101", "NaN", "1" + "0" * 400])
+def test_a_feature_that_nothing_can_be_computed_with_is_named(tmp_path: Path, number: str):
+    file = tmp_path / "rows.jsonl"
+    row = '{"id": "a", "question": "q", "gold_answers": ["x"], "answers": {"none": "x"}, "features": {"f": NUMBER}}'
+    file.write_text(row.replace("NUMBER", number), encoding="utf-8")
+    with pytest.raises(InputError, match=r"rows.jsonl"):
+        read_outcomes(file)
