@@ -81,8 +81,8 @@ def train_agent(rows: Sequence[Row], *, measured_by: str = "", folds: int = 5, s
 
     Tried are ridge regression of what each configuration is worth beyond the others, the mean worth for the nearest
     questions, both with and without the features of an embedding if there are any, and the best fixed configuration.
-    The choices must beat the best fixed configuration out of fold by more than `SURE` standard errors. With one, the
-    deal of the folds decided whether a gain of .002 was taken for one (benchmarks/selection_agent.py).
+    The choices must beat the best fixed configuration out of fold by more than `SURE` standard errors: gains of chance
+    come and go with the deal of the folds.
 
     Args:
         rows: at least 50; 200 are better. Questions that are the same but for case, punctuation and articles share a
