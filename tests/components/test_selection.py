@@ -176,6 +176,33 @@ def test_where_order_counts_the_best_order_is_selected():
     assert numbers(selection.hits) == (0, 1, 2, 3)
 
 
+# ---- Where it looks
+
+
+def test_what_is_worth_more_alone_is_tried_first():
+    alone = {0: 0.1, 1: 0.2, 2: 0.3, 3: 0.4, 4: 0.5}
+    utility = Table(lambda places: alone[places[0]] if len(places) == 1 else 0.0)
+    MCTSSelector(utility, 99, cost=WORDS, iterations=8, evaluations=None).select("", hits_of(1, 1, 1, 1, 1))
+    assert set(utility.batches[2][0]) == {4, 3, 2}  # after each alone, and the pairs with the best
+
+
+def test_with_a_weight_for_the_cost_fewer_costly_combinations_are_looked_at():
+    def costly(weight):
+        utility = Table(lambda places: len(places) > 1 and (1.0 if 0 in places else 0.9))
+        selector = MCTSSelector(utility, 200, cost=WORDS, cost_weight=weight, evaluations=None, iterations=300)
+        selector.select("", hits_of(90, *[10] * 9))
+        return sum(0 in places for batch in utility.batches for places in batch)
+
+    assert costly(5) < 200 < costly(0)
+
+
+def test_in_corag_a_branch_outlives_a_part_of_it_that_fails():
+    worth = {(0,): 0.9, (0, 1): 1.0, (0, 2): 0.8, (0, 2, 3): 5.0}
+    utility = Table(lambda places: math.nan if places[:2] == (0, 1) and len(places) > 2 else worth.get(places, 0.1))
+    selection = CORAGSelector(utility, 99, cost=WORDS, iterations=40).select("", hits_of(1, 1, 1, 1))
+    assert numbers(selection.hits) == (0, 2, 3)
+
+
 # ---- Edges
 
 
