@@ -54,7 +54,8 @@ class SetCoverage:
     less `redundancy` times each chunk's largest overlap with another one, the part of the shorter one's words, and
     `length` for every 1,000 characters. So a chunk that adds nothing lowers it. The order makes no difference.
 
-    The defaults were chosen on 251 questions of three sets, where they are flat (`benchmarks/selection.py`).
+    The defaults were chosen on the 251 questions of `benchmarks/selection.py`, with greedy selection: what reaches
+    higher sums there by searching more keeps no more of what is needed.
 
     Candidates without a usable score count as the least relevant. Called without `prepared`, it takes each combination
     for all the candidates there are.
