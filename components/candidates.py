@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from math import inf, isfinite
 
@@ -115,6 +115,24 @@ class Scoring:
     def cost(self, places: Sequence[int]) -> float:
         """Of the combination."""
         return sum(self.candidates.costs[place] for place in places)
+
+    def fits(self, places: Sequence[int]) -> bool:
+        """Whether the budget holds the combination."""
+        return self.cost(places) <= self.candidates.budget
+
+    def extensions(self, places: tuple[int, ...]) -> Iterator[tuple[int, ...]]:
+        """The combination with each chunk that it lacks and that still fits, in the order of the candidates."""
+        for place in range(len(self.candidates.hits)):
+            if place not in places and self.fits((*places, place)):
+                yield (*places, place)
+
+    def filled(self, order: Iterable[int] | None = None) -> tuple[int, ...]:
+        """What fits of the candidates, taken in the order of the places, or in their own."""
+        chosen: tuple[int, ...] = ()
+        for place in range(len(self.candidates.hits)) if order is None else order:
+            if self.fits((*chosen, place)):
+                chosen = (*chosen, place)
+        return chosen
 
     def __call__(self, combinations: Sequence[Sequence[int]], /) -> list[float]:
         """The worth of each combination; all must fit the budget. What is new is one batch."""

@@ -82,7 +82,7 @@ class MCTSSelector:
         pool = candidates(hits, self.context_tokens, self.cost)
         scoring = Scoring(query, pool, self.utility, self.evaluations, self.ordered)
         with span("select", selector="MCTSSelector", budget=pool.budget, candidates=len(pool.hits)) as attributes:
-            filled = _filled(scoring)
+            filled = scoring.filled()
             stop = self._search(scoring, filled) if filled else ""
             selection = scoring.selection(scoring.best or filled, reason=_STOPS.get(stop, ""))
             attributes.update(_traced(scoring, selection))
@@ -221,23 +221,10 @@ class CORAGSelector:
         """The rewards of all that extend the node, which become its children; without those that fail."""
         if node in children:
             return {}
-        fitting = [
-            (*node, place)
-            for place in range(len(scoring.candidates.hits))
-            if place not in node and scoring.cost((*node, place)) <= scoring.candidates.budget
-        ]
+        fitting = list(scoring.extensions(node))
         rewards = {child: reward for child, reward in zip(fitting, scoring(fitting), strict=True) if isfinite(reward)}
         children[node] = list(rewards)
         return rewards
-
-
-def _filled(scoring: Scoring) -> _Places:
-    """What fits of the candidates, taken in their order."""
-    chosen: list[int] = []
-    for place in range(len(scoring.candidates.hits)):
-        if scoring.cost([*chosen, place]) <= scoring.candidates.budget:
-            chosen.append(place)
-    return tuple(chosen)
 
 
 def _share(scoring: Scoring, places: _Places) -> float:

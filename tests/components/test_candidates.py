@@ -107,6 +107,29 @@ def test_what_is_new_is_one_batch_and_nothing_is_asked_twice():
     assert (scoring.evaluations, scoring.batches) == (3, 2)
 
 
+def test_what_fits_is_taken_in_order():
+    scoring = Scoring("", pool_of(4, 5, 2, 1, budget=7), Recorded())
+    assert scoring.filled() == (0, 2, 3)
+    assert scoring.filled([1, 0, 2]) == (1, 2)
+    assert list(scoring.extensions((0,))) == [(0, 2), (0, 3)]
+    assert (scoring.fits((1, 2)), scoring.fits((0, 1))) == (True, False)
+
+
+class ByRank:
+    """A utility that is relative to the candidates: the worth of a chunk is its place among them."""
+
+    def __call__(self, query, combinations):
+        raise AssertionError("was not prepared")
+
+    def prepared(self, query, hits):
+        ranks = {hit.chunk.id: float(len(hits) - rank) for rank, hit in enumerate(hits)}
+        return lambda query, batch: [sum(ranks[hit.chunk.id] for hit in combination) for combination in batch]
+
+
+def test_a_utility_that_is_relative_to_the_candidates_is_prepared_for_them():
+    assert Scoring("", pool_of(1, 1, 1), ByRank())([(0,), (1, 2)]) == [3, 3]
+
+
 def test_with_order_every_order_is_asked():
     utility = Recorded()
     Scoring("", pool_of(1, 1), utility, ordered=True)([(0, 1), (1, 0)])
