@@ -33,7 +33,10 @@ class Problem(Protocol[State, Action]):
         ...
 
     def key(self, state: State, /) -> Hashable:
-        """Equal for states that are worth the same and can go on the same way; they share a node of the tree."""
+        """Equal for states that are worth the same and can go on the same way; they share a node of the tree.
+
+        No way may lead back to a key it came by.
+        """
         ...
 
     def evaluate(self, states: Sequence[State], /) -> Sequence[float]:
