@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
-from math import inf, isfinite
+from math import fsum, inf, isfinite
 
 from ragloom.components.combinations import Combination, Cost, RelativeUtility, Selection, Utility
 from ragloom.components.tokenizing import Tokenizer
@@ -32,6 +32,22 @@ class Candidates:
     costs: tuple[float, ...]
     budget: float
     reason: str = ""
+
+    def cost(self, places: Iterable[int]) -> float:
+        """Of the combination of these places."""
+        return fsum(self.costs[place] for place in places)
+
+    def fits(self, places: Iterable[int]) -> bool:
+        """Whether the budget holds the combination."""
+        return self.cost(places) <= self.budget
+
+    def filled(self, order: Iterable[int] | None = None) -> tuple[int, ...]:
+        """What fits, taken in the order of the places, or in their own."""
+        chosen: tuple[int, ...] = ()
+        for place in range(len(self.hits)) if order is None else order:
+            if self.fits((*chosen, place)):
+                chosen = (*chosen, place)
+        return chosen
 
 
 def candidates(hits: Sequence[Hit], budget: float, cost: Cost) -> Candidates:
@@ -114,25 +130,13 @@ class Scoring:
 
     def cost(self, places: Sequence[int]) -> float:
         """Of the combination."""
-        return sum(self.candidates.costs[place] for place in places)
-
-    def fits(self, places: Sequence[int]) -> bool:
-        """Whether the budget holds the combination."""
-        return self.cost(places) <= self.candidates.budget
+        return self.candidates.cost(places)
 
     def extensions(self, places: tuple[int, ...]) -> Iterator[tuple[int, ...]]:
         """The combination with each chunk that it lacks and that still fits, in the order of the candidates."""
         for place in range(len(self.candidates.hits)):
-            if place not in places and self.fits((*places, place)):
+            if place not in places and self.candidates.fits((*places, place)):
                 yield (*places, place)
-
-    def filled(self, order: Iterable[int] | None = None) -> tuple[int, ...]:
-        """What fits of the candidates, taken in the order of the places, or in their own."""
-        chosen: tuple[int, ...] = ()
-        for place in range(len(self.candidates.hits)) if order is None else order:
-            if self.fits((*chosen, place)):
-                chosen = (*chosen, place)
-        return chosen
 
     def __call__(self, combinations: Sequence[Sequence[int]], /) -> list[float]:
         """The worth of each combination; all must fit the budget. What is new is one batch."""
@@ -156,7 +160,7 @@ class Scoring:
         """
         chosen = tuple(self.best if places is None else places)
         cost = self.cost(chosen)
-        assert cost <= self.candidates.budget * (1 + 1e-9), f"selected {cost} tokens of {self.candidates.budget}"  # noqa: S101
+        assert cost <= self.candidates.budget * (1 + 1e-9), f"selected {cost:g} tokens of {self.candidates.budget:g}"  # noqa: S101
         worth = self._known.get(self._key(chosen), 0.0) if chosen else 0.0
         return Selection(
             tuple(self.candidates.hits[place] for place in chosen),

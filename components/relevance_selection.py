@@ -119,7 +119,7 @@ class TopK(_ByRelevance):
         for size in range(1, len(pool.hits) + 1):
             if size > self.k:
                 return _Choice(range(self.k), f"{self.k} chunks are selected")
-            if not _fits(pool, range(size)):
+            if not pool.fits(range(size)):
                 return _Choice(range(size - 1), "the next chunk does not fit")
         return _Choice(range(len(pool.hits)), "all chunks fit")
 
@@ -129,7 +129,7 @@ class GreedyFill(_ByRelevance):
     """Every hit that still fits, in their order."""
 
     def _choose(self, pool: Candidates) -> _Choice:
-        return _Choice(_filled(pool, range(len(pool.hits))), "no further chunk fits")
+        return _Choice(pool.filled(), "no further chunk fits")
 
 
 @dataclass(frozen=True, slots=True)
@@ -140,7 +140,7 @@ class RatioGreedy(_ByRelevance):
         worth = relevance(pool.hits)
         ratios = [value / cost if cost else inf for value, cost in zip(worth, pool.costs, strict=True)]
         order = sorted(range(len(ratios)), key=lambda place: (-ratios[place], -worth[place]))
-        return _Choice(sorted(_filled(pool, order)), "no further chunk fits")
+        return _Choice(sorted(pool.filled(order)), "no further chunk fits")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -194,23 +194,11 @@ class MMR(_ByRelevance):
         alike = self.similarity(pool.hits)
         nearest = np.zeros(len(own))  # similarity to the nearest that is selected
         chosen: list[int] = []
-        while fitting := [place for place in range(len(own)) if place not in chosen and _fits(pool, [*chosen, place])]:
+        while fitting := [place for place in range(len(own)) if place not in chosen and pool.fits([*chosen, place])]:
             scores = own - (1 - self.relevance_weight) * nearest
             chosen.append(max(fitting, key=lambda place: float(scores[place])))
             nearest = np.maximum(nearest, alike[chosen[-1]])
         return _Choice(chosen, "no further chunk fits")
-
-
-def _filled(pool: Candidates, order: Sequence[int]) -> list[int]:
-    chosen: list[int] = []
-    for place in order:
-        if _fits(pool, [*chosen, place]):
-            chosen.append(place)
-    return chosen
-
-
-def _fits(pool: Candidates, places: Sequence[int]) -> bool:
-    return fsum(pool.costs[place] for place in places) <= pool.budget
 
 
 def _check_weights(**weights: float) -> None:

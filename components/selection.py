@@ -82,7 +82,7 @@ class MCTSSelector:
         pool = candidates(hits, self.context_tokens, self.cost)
         scoring = Scoring(query, pool, self.utility, self.evaluations, self.ordered)
         with span("select", selector="MCTSSelector", budget=pool.budget, candidates=len(pool.hits)) as attributes:
-            filled = scoring.filled()
+            filled = scoring.candidates.filled()
             stop = self._search(scoring, filled) if filled else ""
             selection = scoring.selection(scoring.best or filled, reason=_STOPS.get(stop, ""))
             attributes.update(_traced(scoring, selection))

@@ -40,7 +40,7 @@ def beam_search(scoring: Scoring, width: int) -> _Places:
     beam: list[_Places] = [()]
     worth = -inf
     best: _Places = ()
-    while extended := _distinct(scoring, (places for kept in beam for places in _extensions(scoring, kept))):
+    while extended := _distinct(scoring, (places for kept in beam for places in scoring.extensions(kept))):
         scores = scoring(extended)
         order = sorted(range(len(extended)), key=lambda at: (-scores[at], scoring.cost(extended[at])))  # stable
         if scores[order[0]] <= worth:
@@ -85,7 +85,7 @@ class _Search:
                 reason = "the evaluations were used up"
             elif pool.hits and not scoring.best:
                 reason = "no combination could be scored"
-            selection = scoring.selection(scoring.best or _filled(scoring, range(len(pool.hits))), reason=reason)
+            selection = scoring.selection(scoring.best or pool.filled(), reason=reason)
             attributes.update(evaluations=scoring.evaluations, batches=scoring.batches, cost=selection.cost)
         return selection
 
@@ -186,50 +186,30 @@ class Exhaustive(_Search):
             )
         every = permutations if scoring.ordered else combinations
         for size in range(1, count + 1):
-            scoring([places for places in every(range(count), size) if _fits(scoring, places)])
+            scoring([places for places in every(range(count), size) if scoring.candidates.fits(places)])
         return "every combination was scored" if count else ""
-
-
-def _extensions(scoring: Scoring, places: _Places) -> Iterator[_Places]:
-    """The combination with each chunk that it lacks and that fits, in the order of the candidates."""
-    for place in range(len(scoring.candidates.hits)):
-        if place not in places and _fits(scoring, (*places, place)):
-            yield (*places, place)
 
 
 def _changes(scoring: Scoring, places: _Places) -> Iterator[_Places]:
     """What one change makes of a combination, if it fits and is not empty."""
-    yield from _extensions(scoring, places)
+    yield from scoring.extensions(places)
     for at in range(len(places)):
         without = places[:at] + places[at + 1 :]
         if without:
             yield without
         for place in range(len(scoring.candidates.hits)):
             exchanged = (*places[:at], place, *places[at + 1 :])
-            if place not in places and _fits(scoring, exchanged):
+            if place not in places and scoring.candidates.fits(exchanged):
                 yield exchanged
         if scoring.ordered:
             for other in range(at):
                 yield (*places[:other], places[at], *places[other + 1 : at], places[other], *places[at + 1 :])
 
 
-def _filled(scoring: Scoring, order: Iterable[int]) -> _Places:
-    """What fits, from the first of the order on."""
-    places: _Places = ()
-    for place in order:
-        if _fits(scoring, (*places, place)):
-            places = (*places, place)
-    return places
-
-
 def _random_places(scoring: Scoring, random: np.random.Generator) -> _Places:
     """A combination of random size, up to what fits."""
-    places = _filled(scoring, random.permutation(len(scoring.candidates.hits)).tolist())
+    places = scoring.candidates.filled(random.permutation(len(scoring.candidates.hits)).tolist())
     return places[: int(random.integers(1, len(places) + 1))] if places else ()
-
-
-def _fits(scoring: Scoring, places: _Places) -> bool:
-    return scoring.cost(places) <= scoring.candidates.budget
 
 
 def _distinct(scoring: Scoring, found: Iterable[_Places]) -> list[_Places]:

@@ -109,10 +109,10 @@ def test_what_is_new_is_one_batch_and_nothing_is_asked_twice():
 
 def test_what_fits_is_taken_in_order():
     scoring = Scoring("", pool_of(4, 5, 2, 1, budget=7), Recorded())
-    assert scoring.filled() == (0, 2, 3)
-    assert scoring.filled([1, 0, 2]) == (1, 2)
+    assert scoring.candidates.filled() == (0, 2, 3)
+    assert scoring.candidates.filled([1, 0, 2]) == (1, 2)
     assert list(scoring.extensions((0,))) == [(0, 2), (0, 3)]
-    assert (scoring.fits((1, 2)), scoring.fits((0, 1))) == (True, False)
+    assert (scoring.candidates.fits((1, 2)), scoring.candidates.fits((0, 1))) == (True, False)
 
 
 class ByRank:
