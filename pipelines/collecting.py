@@ -63,7 +63,7 @@ class CollectedPassages:
     collector: Collector
 
     def __call__(self, query: str, k: int, /) -> list[Hit]:
-        """The first k passages in the order of `named_earlier`; the score of a hit is 1 / its rank.
+        """The first k passages in the order of `named_earlier`.
 
         Raises:
             ValueError: k below 1.
@@ -71,8 +71,7 @@ class CollectedPassages:
         if k < 1:
             raise ValueError(f"k must be at least 1, got {k}")
         notes = self.collector(query)
-        hits = named_earlier(query, notes.note, notes.hits)[:k]
-        return [Hit(hit.chunk, 1 / rank) for rank, hit in enumerate(hits, 1)]
+        return named_earlier(query, notes.note, notes.hits)[:k]
 
 
 def named_earlier(question: str, note: Note, hits: Sequence[Hit]) -> list[Hit]:
@@ -81,8 +80,8 @@ def named_earlier(question: str, note: Note, hits: Sequence[Hit]) -> list[Hit]:
     A passage is named where the question, or a claim of another passage, has its name: it is a link of the chain from
     the question to the answer. With five places, those of one retrieval, such passages of the first step overtake the
     others of their step, and those of the second step stand among them. With as many as there are, retrievals that know
-    of names themselves, such as the graph's, lose more than others gain (`benchmarks/notes.py`). Scores stay as they
-    are: those of different searches are not comparable.
+    of names themselves, such as the graph's, lose more than others gain (`benchmarks/notes.py`). The score of a hit is
+    1 / its rank: those of different searches are not comparable.
     """
     asked = f" {normalise(question)} "
     claims = [(claim.chunk_id, f" {normalise(claim.text)} ") for claim in note]
@@ -92,7 +91,8 @@ def named_earlier(question: str, note: Note, hits: Sequence[Hit]) -> list[Hit]:
         return any(f" {name} " in text for name in names(chunk) for text in texts)
 
     places = [place - PLACES * named(hit.chunk) for place, hit in enumerate(hits)]
-    return [hits[place] for place in sorted(range(len(hits)), key=places.__getitem__)]
+    order = sorted(range(len(hits)), key=places.__getitem__)
+    return [Hit(hits[place].chunk, 1 / rank) for rank, place in enumerate(order, 1)]
 
 
 def entities_by_rules(chunk: Chunk) -> tuple[str, ...]:
