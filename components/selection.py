@@ -82,7 +82,7 @@ class MCTSSelector:
         pool = candidates(hits, self.context_tokens, self.cost)
         scoring = Scoring(query, pool, self.utility, self.evaluations, self.ordered)
         with span("select", selector="MCTSSelector", budget=pool.budget, candidates=len(pool.hits)) as attributes:
-            filled = scoring.candidates.filled()
+            filled = pool.filled()
             stop = self._search(scoring, filled) if filled else ""
             selection = scoring.selection(scoring.best or filled, reason=_STOPS.get(stop, ""))
             attributes.update(_traced(scoring, selection))
@@ -124,8 +124,8 @@ class _Sets:
         return self.scoring.exhausted
 
     def actions(self, chosen: _Places, /) -> list[int]:
-        costs, budget, cost = self.scoring.candidates.costs, self.scoring.candidates.budget, self.scoring.cost(chosen)
-        return [place for place in self.order if cost + costs[place] <= budget and place not in chosen]
+        fits = self.scoring.candidates.fits  # not by adding costs up one by one, which rounds otherwise
+        return [place for place in self.order if place not in chosen and fits((*chosen, place))]
 
     def apply(self, chosen: _Places, place: int, /) -> _Places:
         return (*chosen, place)
@@ -146,7 +146,8 @@ class CORAGSelector:
 
     Sequences are nodes, and all that extend one are scored when it is expanded; only the best one's reward counts on
     the way up. Where the paper takes the node of the highest mean reward, this takes that of the highest own one, as
-    the authors' code does. Rewards are taken as they are: its exploration suits one scale and no other.
+    the authors' code does. Rewards are taken as they are: its exploration suits one scale and no other. Where none may
+    be scored, or all fail, the chunks that fit in the order of the hits are selected.
 
     Args:
         utility: scores combinations.
@@ -180,7 +181,7 @@ class CORAGSelector:
         scoring = Scoring(query, pool, self.utility, self.evaluations, ordered=True)
         with span("select", selector="CORAGSelector", budget=pool.budget, candidates=len(pool.hits)) as attributes:
             stop = self._search(scoring) if pool.hits else ""
-            selection = scoring.selection(reason=_STOPS.get(stop, ""))
+            selection = scoring.selection(scoring.best or pool.filled(), reason=_STOPS.get(stop, ""))
             attributes.update(_traced(scoring, selection))
         return selection
 

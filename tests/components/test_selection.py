@@ -270,8 +270,15 @@ def test_where_all_scoring_fails_the_chunks_that_fit_are_selected():
     assert (attributes["failures"], attributes["reward"]) == (attributes["evaluations"], None)
 
 
-def test_where_all_scoring_fails_corag_selects_nothing():
-    assert CORAGSelector(failing, 8, cost=WORDS).select("", hits_of(3, 6, 4)).hits == ()
+def test_where_all_scoring_fails_corag_selects_the_chunks_that_fit_too():
+    assert numbers(CORAGSelector(failing, 8, cost=WORDS).select("", hits_of(3, 6, 4)).hits) == (0, 2)
+    assert numbers(CORAGSelector(Table(len), 8, cost=WORDS, evaluations=0).select("", hits_of(3, 6, 4)).hits) == (0, 2)
+
+
+def test_costs_that_are_no_whole_numbers_may_meet_the_budget():
+    costs = (0.1, 0.2, 0.3)  # together .6, but (.1 + .2) + .3 is more
+    selection = MCTSSelector(Table(len), 0.6, cost=cost_of(costs)).select("", problem_hits(costs))
+    assert len(selection.hits) == 3
 
 
 def test_a_batch_that_fails_once_does_not_matter():
