@@ -12,6 +12,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from math import isfinite, sqrt
 from pathlib import Path
+from sys import float_info
 from typing import TYPE_CHECKING
 
 from ragloom.codec import to_json
@@ -274,6 +275,6 @@ def _numbers(record: Record, name: str) -> tuple[float, ...]:
 
 def _number(record: Record, name: str) -> float:
     value = record.fields.get(name)
-    if isinstance(value, bool) or not isinstance(value, int | float) or not isfinite(value):
-        raise record.error(f"the field {name!r} must be a number")
+    if isinstance(value, bool) or not isinstance(value, int | float) or not abs(value) <= float_info.max:
+        raise record.error(f"the field {name!r} must be a number")  # an integer of JSON may be too large for a float
     return value

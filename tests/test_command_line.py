@@ -391,6 +391,15 @@ def test_json_is_understood_before_and_behind_an_action(ragloom: Ragloom):
     assert {row["name"] for row in json.loads(first[1])} >= {"smollm2", "minilm"}
 
 
+def test_help_lists_what_a_setting_may_be_even_where_it_may_be_left_out():
+    shown = subprocess.run(
+        [sys.executable, "-m", "ragloom", "ask", "--help"], check=True, capture_output=True, text=True
+    ).stdout
+    assert "--mode short|long|yes-no" in shown
+    assert "--api chat|completions" in shown
+    assert "--select top-k|greedy-fill|" in shown
+
+
 def test_help_teaches():
     shown = subprocess.run(
         [sys.executable, "-m", "ragloom", "--help"], check=True, capture_output=True, text=True

@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 from importlib.metadata import version
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 from ragloom.pipelines.settings import Settings
 
@@ -109,8 +109,8 @@ def _add_settings(parser: argparse.ArgumentParser, *groups: str) -> None:
                 section.add_argument(_flag(name), action="store_true", default=None, help=field.description)
                 continue
             default = "" if field.default is None else f" (default: {field.default})"
-            options = getattr(field.annotation, "__args__", ())
-            choices = [option for option in options if isinstance(option, str)]
+            kinds = (field.annotation, *get_args(field.annotation))  # a choice that may be left out is a union
+            choices = [option for kind in kinds for option in get_args(kind) if isinstance(option, str)]
             section.add_argument(
                 _flag(name),
                 metavar="|".join(choices) if choices else name.rsplit("_")[-1].upper(),

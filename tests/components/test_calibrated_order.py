@@ -241,6 +241,7 @@ def test_an_order_of_another_model_is_refused():
         ({"curve": [0.1, 0.2]}, "must be of one length, and not empty"),
         ({"curve": [], "errors": [], "accuracies": []}, "must be of one length, and not empty"),
         ({"difference": None}, "'difference' must be a number"),
+        ({"difference": 10**400}, "'difference' must be a number"),
         ({"questions": []}, "'questions' must be a number"),
     ],
 )
