@@ -109,7 +109,7 @@ def answering(settings: Settings) -> dict[str, Any]:
     config = settings.model_dump(mode="json", exclude=ignored, exclude_none=True)
     config["llm"] = open_llm(settings).identity
     for name, value in config.items():  # a file counts by what stands in it
-        if name in _FILES and Path(value).is_file():
+        if name in _FILES and Path(value).suffix and Path(value).is_file():
             config[name] = content_id(Path(value).read_text(encoding="utf-8"))
     return config
 

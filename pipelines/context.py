@@ -12,7 +12,7 @@ from ragloom.components.coverage import SetCoverage
 from ragloom.components.passage_prompts import Prompt
 from ragloom.components.reading import packaged_prompt
 from ragloom.components.relevance_selection import MMR, GreedyFill, Knapsack, RatioGreedy, TopK
-from ragloom.components.reordering import ORDERS
+from ragloom.components.reordering import ORDERS, RandomOrder
 from ragloom.components.selection import CORAGSelector, MCTSSelector
 from ragloom.components.selection_baselines import Beam, GreedyMarginal, LocalSearch
 from ragloom.errors import ConfigError
@@ -22,9 +22,10 @@ from ragloom.pipelines.question_answering import RetrieveThenRead
 from ragloom.pipelines.settings import Settings
 from ragloom.pipelines.wiring import RetrieverName, open_embedder, open_llm, open_prompt, open_retriever
 from ragloom.store import Store
-from ragloom.types import Reader, Refiner
+from ragloom.types import Chunk, Reader, Refiner, content_id
 
-CONTEXT_TOKENS = 1024  # where passages are selected and no limit is set
+EVALUATIONS = 600  # of combinations, where none are set: greedy needs some 250 for 30 candidates in 2,048 tokens
+CALLS = 100  # the same, where each is a call to the model
 _QUESTION_TOKENS = 64  # set aside for the question
 
 
@@ -45,7 +46,7 @@ def open_refiners(settings: Settings, store: Store) -> tuple[Refiner, ...]:
     if settings.select is not None:
         refiners.append(open_selector(settings, store))
     if settings.order is not None:
-        refiners.append(open_order(settings.order))
+        refiners.append(open_order(settings))
     return tuple(refiners)
 
 
@@ -55,10 +56,10 @@ def open_selector(settings: Settings, store: Store) -> Selector:
     Raises:
         ConfigError: the prompt leaves nothing.
     """
-    budget = (settings.context_tokens or CONTEXT_TOKENS) - _overhead(settings)
+    budget = (settings.most_context_tokens or 0) - _overhead(settings)
     if budget <= 0:
         raise ConfigError(
-            f"a context of {settings.context_tokens} tokens leaves no room for passages: the prompt takes "
+            f"a context of {settings.most_context_tokens} tokens leaves no room for passages: the prompt takes "
             f"{_overhead(settings)}",
             "raise context_tokens, or use a shorter prompt",
         )
@@ -79,7 +80,8 @@ def open_selector(settings: Settings, store: Store) -> Selector:
 
 
 def _search(settings: Settings, utility: Utility, budget: int, cost: Cost) -> Selector:
-    limit = settings.evaluations
+    asks = settings.utility in {"rating", "draft"}
+    limit = settings.evaluations if settings.evaluations is not None else (CALLS if asks else EVALUATIONS)
     match settings.select:
         case "greedy-marginal":
             return GreedyMarginal(utility, budget, cost=cost, evaluations=limit)
@@ -104,22 +106,38 @@ def open_utility(settings: Settings, store: Store) -> Utility:
     return SetCoverage(names, entities_by_rules)
 
 
-def open_order(name: str) -> Refiner:
-    """An order by its name, or a calibrated one from its file.
+def open_order(settings: Settings) -> Refiner:
+    """The order of the settings, by its name or from the file of a calibrated one.
 
     Raises:
-        ConfigError: there is none, or the file holds none.
+        ConfigError: there is none, the file holds none, or it was calibrated with another model or prompt.
     """
+    name = settings.order or "relevance"
+    if name == "random":
+        return RandomOrder(settings.seed or 0)
     if name in ORDERS:
         return ORDERS[name]
     if not Path(name).suffix:
         raise ConfigError(
             f"there is no order {name!r}", f"use one of {', '.join(ORDERS)}, or the file of a calibrated one"
         )
-    return CalibratedOrder.load(Path(name))
+    order = CalibratedOrder.load(Path(name))
+    return order if settings.allow_mismatch else order.checked(order_bindings(settings))
+
+
+def order_bindings(settings: Settings) -> dict[str, str]:
+    """What a calibrated order holds for: the model, and the prompt that passages stand in."""
+    prompt = _prompt(settings)
+    return {
+        "model": open_llm(settings).identity,
+        "prompt": content_id(*(turn["content"] for turn in prompt.messages("", [Chunk("", "")]))),
+    }
+
+
+def _prompt(settings: Settings) -> Prompt:
+    return open_prompt(settings) or packaged_prompt(settings.mode)
 
 
 def _overhead(settings: Settings) -> int:
     """Tokens of the prompt without passages, as the reader counts them, and room for the question."""
-    prompt: Prompt = open_prompt(settings) or packaged_prompt(settings.mode)
-    return sum(estimate_tokens(turn["content"]) for turn in prompt.messages("", ())) + _QUESTION_TOKENS
+    return sum(estimate_tokens(turn["content"]) for turn in _prompt(settings).messages("", ())) + _QUESTION_TOKENS

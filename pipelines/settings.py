@@ -15,6 +15,7 @@ from ragloom.run import Budget
 
 ENVIRONMENT_PREFIX = "RAGLOOM_"
 DEFAULT_FILE = Path("ragloom.toml")
+SELECTED_TOKENS = 1024  # of a prompt whose passages are selected, where no limit is set
 
 
 class Settings(BaseModel):
@@ -104,8 +105,8 @@ class Settings(BaseModel):
         | None
     ) = Field(
         default=None,
-        description="how passages are chosen from the candidates, so that they fit context_tokens (1,024 if not set); "
-        "by default the best k are taken",
+        description="how passages are chosen from the candidates, so that the prompt fits context_tokens (1,024 if "
+        "not set, of which the packaged prompts take half); by default the best k are taken",
     )
     candidates: int = Field(default=30, ge=1, description="passages retrieved to select from")
     utility: Literal["coverage", "embedding", "rating", "draft"] = Field(
@@ -113,7 +114,12 @@ class Settings(BaseModel):
         description="what combinations of passages are scored by: what they cover of the question, the embedding of "
         "their text, the model's rating, or how sure the model is of its answer from them",
     )
-    evaluations: int = Field(default=200, ge=0, description="combinations that a selector may score for a question")
+    evaluations: int | None = Field(
+        default=None,
+        ge=0,
+        description="combinations that a selector may score for a question; by default 600, and 100 where each is a "
+        "call to the model",
+    )
     order: str | None = Field(
         default=None,
         description="order of the passages in the prompt: relevance, reverse, sides, sides-mirror, document, grouped, "
@@ -146,6 +152,11 @@ class Settings(BaseModel):
     max_calls: int | None = Field(default=None, ge=0, description="budget of a run, in calls to the model")
     max_cost: float | None = Field(default=None, ge=0, description="budget of a run, in US dollars")
     max_seconds: float | None = Field(default=None, ge=0, description="budget of a run, in seconds")
+
+    @property
+    def most_context_tokens(self) -> int | None:
+        """Longest prompt, in tokens. Where passages are selected there is always a limit to select for."""
+        return self.context_tokens or (None if self.select is None else SELECTED_TOKENS)
 
     @property
     def questions_at_once(self) -> int:

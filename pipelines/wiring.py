@@ -166,7 +166,7 @@ def open_reader(settings: Settings, store: Store, *, on_text: Callable[[str], No
         mode=settings.mode,
         prompt=open_prompt(settings),
         max_tokens=settings.max_tokens,
-        context_tokens=settings.context_tokens,
+        context_tokens=settings.most_context_tokens,
         options=options,
     )
 

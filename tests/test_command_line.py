@@ -197,7 +197,7 @@ def test_doctor_finds_a_healthy_workspace_and_a_damaged_one(ragloom: Ragloom, no
         (("eval", "questions.jsonl", "--workspace", "absent"), 2, "there is no workspace at absent"),
         (("batch", "questions.jsonl", "--workspace", "absent"), 2, "there is no workspace at absent"),
         (("batch", "questions.jsonl", "--pipeline", "single", "--workspace", "empty"), 65, "no documents in empty"),
-        (("batch", "questions.jsonl", "--pipeline", "single", "--out", "questions.jsonl"), 2, "is read, and would be overwritten"),
+        (("batch", "questions.jsonl", "--pipeline", "single", "--out", "questions.jsonl"), 2, "would be overwritten"),
         (("batch", "questions.jsonl", "--pipeline", "single", "--out", "a.csv"), 2, "unknown ending '.csv'"),
         (("batch", "questions.jsonl", "--pipeline", "single", "--out", "nul.txt/a.jsonl"), 65, "nul.txt/a.jsonl"),
         (("doctor", "--salvage", "new", "--workspace", "absent"), 74, "no workspace at absent"),

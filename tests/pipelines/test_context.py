@@ -7,9 +7,11 @@ from typing import Any, get_args
 import pytest
 from scripted_endpoint import ScriptedEndpoint
 
+from ragloom.components.calibrated_order import CalibratedOrder, Placed, fit_profile
 from ragloom.components.completions import estimate_tokens
 from ragloom.components.reordering import ORDERS
 from ragloom.errors import ConfigError
+from ragloom.pipelines.context import open_order, order_bindings
 from ragloom.pipelines.indexing import index_corpus
 from ragloom.pipelines.opening import open_pipeline
 from ragloom.pipelines.settings import Settings
@@ -73,11 +75,44 @@ def test_an_order_that_is_none_is_named(endpoint: ScriptedEndpoint, store: Store
         answered(endpoint, store, order="upwards")
 
 
+def test_a_calibrated_order_holds_for_its_model_and_prompt(endpoint: ScriptedEndpoint, store: Store, tmp_path: Path):
+    chosen = Settings(base_url=endpoint.base_url, model="scripted", order=str(tmp_path / "order.json"), mode="long")
+    profile = fit_profile([Placed(f"q{n}", place, n % 2) for n in range(20) for place in range(2)], 2)
+    CalibratedOrder(profile, order_bindings(chosen)).save(tmp_path / "order.json")
+    open_order(chosen)
+    other = chosen.model_copy(update={"mode": "short"})
+    with pytest.raises(ConfigError, match="calibrated with something else: prompt was"):
+        open_order(other)
+    open_order(other.model_copy(update={"allow_mismatch": True}))
+
+
+def test_the_seed_draws_the_random_order(endpoint: ScriptedEndpoint, store: Store):
+    orders = {
+        tuple(hit.chunk.id for hit in answered(endpoint, store, order="random", seed=seed).hits) for seed in range(5)
+    }
+    assert len(orders) > 1
+
+
+def test_a_long_question_still_keeps_to_the_context_that_was_not_set(endpoint: ScriptedEndpoint, store: Store):
+    chosen = Settings(base_url=endpoint.base_url, model="scripted", pipeline="single", select="greedy-fill")
+    open_pipeline(chosen, store)(QUESTION + " And who" * 100 + "?")
+    assert estimate_tokens(endpoint.requests[-1].prompt) <= 1024
+
+
 def test_a_context_without_room_for_passages_is_refused_when_the_pipeline_is_opened(
     endpoint: ScriptedEndpoint, store: Store
 ):
     with pytest.raises(ConfigError, match="leaves no room for passages"):
         answered(endpoint, store, select="mcts", context_tokens=200)
+
+
+@pytest.mark.parametrize("name", SELECTORS)
+def test_a_context_that_holds_no_passage_is_said_to_be_the_reason(endpoint: ScriptedEndpoint, store: Store, name: str):
+    room = answered(endpoint, store, k=1).run.usage.prompt_tokens
+    assert room
+    with pytest.raises(ConfigError, match="no passage can be selected: the cheapest chunk costs") as refused:
+        answered(endpoint, store, select=name, context_tokens=_tokens_of_prompt(endpoint))
+    assert "raise context_tokens" in str(refused.value)
 
 
 @pytest.mark.parametrize("pipeline", ["closed-book", "notes"])
