@@ -81,7 +81,7 @@ class Selector(Protocol):
         ...
 
     def __call__(self, query: str, hits: list[Hit], /) -> list[Hit]:
-        """The hits of the selection."""
+        """The hits of the selection, see `selected`."""
         ...
 
 
@@ -92,7 +92,7 @@ class Selection:
     Attributes:
         hits: the combination, in the order in which it was scored.
         cost: of it; never above the budget.
-        reward: of it, on the utility's own scale.
+        reward: of it, on the utility's own scale; 0 if nothing could be scored, minus infinity if scoring it failed.
         frontier: (cost, reward) of the combinations that no cheaper or equal one beats, from the cheapest.
         evaluations: combinations that were scored.
         reason: why nothing was selected, or why the search ended.
@@ -104,3 +104,17 @@ class Selection:
     frontier: tuple[tuple[float, float], ...] = ()
     evaluations: int = 0
     reason: str = ""
+
+
+def selected(selector: Selector, query: str, hits: Sequence[Hit]) -> list[Hit]:
+    """The hits of the selection: a selector as a Refiner.
+
+    Raises:
+        ConfigError: there are hits, and none fits the budget. An empty list would pass for nothing having been found.
+    """
+    selection = selector.select(query, hits)
+    if hits and not selection.hits:
+        raise ConfigError(
+            f"no passage can be selected: {selection.reason}", "raise context_tokens, or index smaller chunks"
+        )
+    return list(selection.hits)

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Protocol
 
 import numpy as np
 
-from ragloom.components.combinations import Selection, Selector
+from ragloom.components.combinations import Selection, Selector, selected
 from ragloom.components.gate_models import FARTHEST
 from ragloom.components.gating import Signal
 from ragloom.components.question_embedding import QuestionEmbedding
@@ -305,5 +305,5 @@ class Agent:
         return self.selectors[self.choose(query, hits).name].select(query, hits)
 
     def __call__(self, query: str, hits: list[Hit], /) -> list[Hit]:
-        """The hits of the selection."""
-        return list(self.select(query, hits).hits)
+        """The hits of the selection; see `selected`."""
+        return selected(self, query, hits)

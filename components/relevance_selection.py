@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from ragloom.components.branch_and_bound import best_subset
 from ragloom.components.candidates import Candidates, candidates
-from ragloom.components.combinations import Cost, Selection
+from ragloom.components.combinations import Cost, Selection, selected
 from ragloom.components.tokenizing import Tokenizer, searchable
 from ragloom.run import span
 from ragloom.types import Embedder, Hit
@@ -88,14 +88,14 @@ class _ByRelevance:
         with span("select", selector=type(self).__name__, candidates=len(pool.hits)) as attributes:
             places, reason = self._choose(pool) if pool.hits else _Choice((), pool.reason)
             worth = relevance(pool.hits)
-            cost = attributes["cost"] = fsum(pool.costs[place] for place in places)
+            cost = attributes["cost"] = pool.cost(places)
             reward = fsum(worth[place] for place in places)
         frontier = ((cost, reward),) if places else ()
         return Selection(tuple(pool.hits[place] for place in places), cost, reward, frontier, 0, reason)
 
     def __call__(self, query: str, hits: list[Hit], /) -> list[Hit]:
-        """The hits of the selection."""
-        return list(self.select(query, hits).hits)
+        """The hits of the selection; see `selected`."""
+        return selected(self, query, hits)
 
     def _choose(self, pool: Candidates) -> _Choice:
         raise NotImplementedError
@@ -147,7 +147,8 @@ class RatioGreedy(_ByRelevance):
 class Knapsack(_ByRelevance):
     """The largest sum of relevance that fits, less what is said twice; given in the order of the hits.
 
-    The lowest score is worth nothing, so that its chunk is left out.
+    The lowest score is worth nothing, so that its chunk is left out. Where no score is a finite number, every hit that
+    still fits is selected, in their order.
 
     Args:
         redundancy: what a pair of chunks takes off for its similarity; the publication has .2. From 0, for none.
@@ -163,6 +164,8 @@ class Knapsack(_ByRelevance):
     def _choose(self, pool: Candidates) -> _Choice:
         penalties = self.redundancy * self.similarity(pool.hits) if self.redundancy else None
         best = best_subset(relevance(pool.hits), pool.costs, pool.budget, penalties=penalties)
+        if not best.places:
+            return _Choice(pool.filled(), "no hit has a usable score")
         return _Choice(best.places, "the best sum" if best.proven else "the best sum found, not proven the best")
 
 

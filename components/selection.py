@@ -12,7 +12,7 @@ from math import isfinite, log, sqrt
 from typing import Any
 
 from ragloom.components.candidates import Scoring, candidates
-from ragloom.components.combinations import Cost, Selection, Utility
+from ragloom.components.combinations import Cost, Selection, Utility, selected
 from ragloom.components.selection_baselines import greedy_marginal
 from ragloom.components.tree_search import check_least, tree_search
 from ragloom.run import span
@@ -89,8 +89,8 @@ class MCTSSelector:
         return selection
 
     def __call__(self, query: str, hits: list[Hit], /) -> list[Hit]:
-        """The hits of the selection."""
-        return list(self.select(query, hits).hits)
+        """The hits of the selection; see `selected`."""
+        return selected(self, query, hits)
 
     def _search(self, scoring: Scoring, filled: _Places) -> str:
         """Score combinations; why the search ended."""
@@ -186,8 +186,8 @@ class CORAGSelector:
         return selection
 
     def __call__(self, query: str, hits: list[Hit], /) -> list[Hit]:
-        """The hits of the selection."""
-        return list(self.select(query, hits).hits)
+        """The hits of the selection; see `selected`."""
+        return selected(self, query, hits)
 
     def _search(self, scoring: Scoring) -> str:
         children: dict[_Places, list[_Places]] = {}

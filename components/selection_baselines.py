@@ -14,7 +14,7 @@ from math import comb, inf, perm
 import numpy as np
 
 from ragloom.components.candidates import Scoring, candidates
-from ragloom.components.combinations import Cost, Selection, Utility
+from ragloom.components.combinations import Cost, Selection, Utility, selected
 from ragloom.errors import ConfigError
 from ragloom.run import span
 from ragloom.types import Hit
@@ -90,8 +90,8 @@ class _Search:
         return selection
 
     def __call__(self, query: str, hits: list[Hit], /) -> list[Hit]:
-        """The hits of the selection."""
-        return list(self.select(query, hits).hits)
+        """The hits of the selection; see `selected`."""
+        return selected(self, query, hits)
 
     def _search(self, scoring: Scoring) -> str:
         """Score combinations; why the search ended, empty where there is nothing to search."""

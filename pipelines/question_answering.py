@@ -13,6 +13,7 @@ from ragloom.run import Run, span
 from ragloom.types import Answer, Pipeline, Reader, Refiner, Retriever
 
 NOTHING_FOUND = "no passage matches the question"
+NOTHING_KEPT = "none of the {} passages found was kept"
 
 
 @dataclass(frozen=True)
@@ -32,8 +33,8 @@ class ClosedBook:
 class RetrieveThenRead:
     """Retrieves k passages once, refines them, and answers from what is left.
 
-    A question for which nothing is retrieved is abstained from without asking the model, so that an answer never rests
-    on what the model happens to know.
+    A question for which nothing is retrieved, or whose passages are all refined away, is abstained from without asking
+    the model, so that an answer never rests on what the model happens to know; the answer says which of the two it was.
 
     Args:
         retriever: finds the passages; a fusion makes the pipeline hybrid.
@@ -52,17 +53,24 @@ class RetrieveThenRead:
             raise ValueError(f"k must be at least 1, got {self.k}")
 
     def __call__(self, question: str, /) -> Answer:
-        """The answer, with its run record: spans `retrieve`, one `refine` for each refiner, and the reader's."""
+        """The answer, with its run record: spans `retrieve`, one `refine` for each refiner, and the reader's.
+
+        Raises:
+            ConfigError: no passage fits the budget of a selector.
+        """
         check_question(question)
         with Run() as run:
             with span("retrieve", k=self.k) as attributes:
                 hits = self.retriever(question, self.k)
-                attributes["found"] = len(hits)
+                attributes["found"] = found = len(hits)
             for refiner in self.refiners:
                 with span("refine", refiner=_name(refiner), given=len(hits)) as attributes:
                     hits = refiner(question, hits)
                     attributes["kept"] = len(hits)
-            answer = self.reader(question, hits) if hits else Answer(NOTHING_FOUND, abstained=True)
+            if hits:
+                answer = self.reader(question, hits)
+            else:
+                answer = Answer(NOTHING_KEPT.format(found) if found else NOTHING_FOUND, abstained=True)
         return replace(answer, run=run.record())
 
 

@@ -18,6 +18,7 @@ from ragloom.components.relevance_selection import (
     relevance,
     word_overlap,
 )
+from ragloom.errors import ConfigError
 from ragloom.types import Chunk, Hit
 
 
@@ -66,7 +67,7 @@ def test_selections_fit_and_hold_each_hit_once(found: list[tuple[float, int]], b
         assert set(ids(selection.hits)) <= set(ids(hits))
         assert 0 <= selection.reward <= len(selection.hits)
         assert selection.reason
-        assert selector("", hits) == list(selection.hits)
+        assert not selection.hits or selector("", hits) == list(selection.hits)
 
 
 @given(lists, st.integers(0, 30))
@@ -166,6 +167,11 @@ def test_scores_that_are_no_number_are_worth_nothing() -> None:
     assert ids(GreedyFill(2, cost=COST)("", hits)) == "12"
 
 
+def test_without_any_usable_score_what_fits_is_selected() -> None:
+    for selector in selectors(4):
+        assert ids(selector("", [hit(0, nan, 2), hit(1, nan, 3), hit(2, -inf, 2)]))
+
+
 def test_equal_scores_keep_the_order_of_the_hits() -> None:
     hits = [hit(number, 0.5, 2) for number in range(4)]
     for selector in selectors(4):
@@ -183,6 +189,13 @@ def test_a_budget_below_the_cheapest_chunk_gives_nothing_and_says_so() -> None:
         selection = selector.select("", [hit(0, 0.9, 3), hit(1, 0.8, 4)])
         assert selection.hits == ()
         assert selection.reason == "the cheapest chunk costs 3, more than the budget of 2"
+
+
+def test_a_refiner_that_has_no_room_for_any_hit_says_so_rather_than_giving_none() -> None:
+    for selector in selectors(2):
+        with pytest.raises(ConfigError, match="no passage can be selected: the cheapest chunk costs 3, more than"):
+            selector("", [hit(0, 0.9, 3), hit(1, 0.8, 4)])
+        assert selector("", []) == []
 
 
 @pytest.mark.parametrize(

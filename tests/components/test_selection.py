@@ -14,7 +14,7 @@ from ragloom.components.combinations import Cost
 from ragloom.components.selection import CORAGSelector, MCTSSelector
 from ragloom.components.selection_baselines import greedy_marginal
 from ragloom.components.tree_search import tree_search
-from ragloom.errors import BadReply
+from ragloom.errors import BadReply, ConfigError
 from ragloom.run import Run
 from ragloom.types import Chunk, Hit
 
@@ -212,6 +212,8 @@ def test_a_budget_below_the_cheapest_chunk_selects_nothing_and_says_why():
         selection = kind(utility, 4, cost=WORDS).select("", hits_of(7, 5))
         assert (selection.hits, selection.cost, utility.batches) == ((), 0, [])
         assert selection.reason == "the cheapest chunk costs 5, more than the budget of 4"
+        with pytest.raises(ConfigError, match=f"no passage can be selected: {selection.reason}"):
+            kind(utility, 4, cost=WORDS)("", hits_of(7, 5))
 
 
 def test_no_hits_select_nothing():

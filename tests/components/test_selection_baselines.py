@@ -232,6 +232,8 @@ def test_a_budget_below_the_cheapest_chunk_gives_nothing_and_says_so() -> None:
         selection = selector.select("", hits_of([3, 4]))
         assert selection.hits == ()
         assert selection.reason == "the cheapest chunk costs 3, more than the budget of 2"
+        with pytest.raises(ConfigError, match=f"no passage can be selected: {selection.reason}"):
+            selector("", hits_of([3, 4]))
     assert table.batches == []
 
 

@@ -86,7 +86,8 @@ def test_where_nothing_is_found_the_model_is_not_asked():
     answer = RetrieveThenRead(nothing, PromptReader(one))("Which?")
     assert (answer.text, answer.abstained, answer.run.usage.calls) == (NOTHING_FOUND, True, 0)
     emptied = RetrieveThenRead(first, PromptReader(one), refiners=(Best(0),))("Which?")
-    assert (emptied.abstained, emptied.run.usage.calls) == (True, 0)
+    said = "none of the 5 passages found was kept"
+    assert (emptied.text, emptied.abstained, emptied.run.usage.calls) == (said, True, 0)
 
 
 def test_a_plain_function_is_a_reader():
