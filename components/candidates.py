@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from math import fsum, inf, isfinite
 
 from ragloom.components.combinations import Combination, Cost, RelativeUtility, Selection, Utility
-from ragloom.components.tokenizing import Tokenizer
+from ragloom.components.tokenizing import Tokenizer, searchable
 from ragloom.errors import BadReply
 from ragloom.run import span
 from ragloom.types import Hit
@@ -75,7 +75,8 @@ def candidates(hits: Sequence[Hit], budget: float, cost: Cost) -> Candidates:
         least = min(least, price)
         if price > budget:
             continue
-        own = frozenset(_words(f"{hit.chunk.title} {hit.chunk.text}"))
+        text = searchable(hit.chunk)
+        own = frozenset(_words(text)) or frozenset((text,))
         if not any(_same(own, other) for other in words):
             kept.append(hit)
             costs.append(price)

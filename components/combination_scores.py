@@ -30,9 +30,10 @@ if TYPE_CHECKING:
 LEAST_LOGPROB = -20.0  # of an answer that is none, about what servers give for a token that cannot be
 
 _KEPT = 10_000  # vectors; 15 MB of MiniLM's
-_NUMBER = r"(-?\d+(?:[.,]\d+)?)(?:\s*(?:/|out of)\s*(\d+(?:[.,]\d+)?))?"
+_TAG = r"#[0-9a-f]+"  # of the prompt, which models repeat; its digits rate nothing
+_NUMBER = r"(?<![#0-9A-Za-z])(-?\d+(?:[.,]\d+)?)(?:\s*(?:/|out of)\s*(\d+(?:[.,]\d+)?))?"
 _RATED = re.compile(_NUMBER)
-_LABELLED = re.compile(rf"\b(?:rating|score)\b(?:\W+(?:is|of|would|be)\b)*\W*?{_NUMBER}", re.IGNORECASE)
+_LABELLED = re.compile(rf"\b(?:rating|score)\b(?:\s*{_TAG})?(?:\W+(?:is|of|would|be)\b)*\W*?{_NUMBER}", re.IGNORECASE)
 
 
 def joined(hits: Combination) -> str:
@@ -65,7 +66,7 @@ class JoinedEmbedding:
         if missing:
             known |= zip(missing, self.embedder(missing), strict=True)
             self._vectors.update((text, known[text]) for text in missing)
-        for text in list(self._vectors)[: -_KEPT or None]:
+        for text in list(self._vectors)[:-_KEPT]:
             self._vectors.pop(text, None)  # another thread may have been quicker
         return [known[text] for text in texts]
 

@@ -61,6 +61,11 @@ def test_of_near_duplicates_the_first_stays():
     assert texts(candidates([hit(first), hit(second), hit(other)], 100, WORDS)) == [first, other]
 
 
+def test_chunks_without_words_are_the_same_only_if_they_say_the_same():
+    costs_one = Cost(count_tokens=lambda text: 1, separator_tokens=0)
+    assert texts(candidates([hit("!?"), hit("***"), hit("!?", 0.5)], 100, costs_one)) == ["!?", "***"]
+
+
 def test_a_near_duplicate_stays_where_the_budget_does_not_hold_the_first():
     assert texts(candidates([hit("again and again and again"), hit("again and")], 3, WORDS)) == ["again and"]
 
