@@ -73,6 +73,21 @@ class Cost:
         return cost
 
 
+def relevance(hits: Sequence[Hit]) -> list[float]:
+    """The scores brought to 0 for the lowest and 1 for the highest; all 1 where they are equal.
+
+    A score that is no finite number is worth 0.
+    """
+    usable = [hit.score for hit in hits if isfinite(hit.score)]
+    low, high = min(usable, default=0.0), max(usable, default=0.0)
+    return [_share(hit.score, low, high) if isfinite(hit.score) else 0.0 for hit in hits]
+
+
+def _share(score: float, low: float, high: float) -> float:
+    # halved, because the distance of the largest numbers is infinite
+    return (score / 2 - low / 2) / (high / 2 - low / 2) if high / 2 > low / 2 else 1.0
+
+
 class Selector(Protocol):
     """Selects from hits within its budget. Its `__call__` gives the selection's hits alone, and so is a Refiner."""
 

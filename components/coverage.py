@@ -14,8 +14,7 @@ from dataclasses import KW_ONLY, dataclass, field
 from math import fsum, isfinite, log
 from operator import itemgetter, mul
 
-from ragloom.components.combinations import Combination
-from ragloom.components.fusion import min_max
+from ragloom.components.combinations import Combination, relevance
 from ragloom.components.tokenizing import Tokenizer
 from ragloom.types import Chunk, Hit
 
@@ -96,13 +95,13 @@ class SetCoverage:
         question, *passages = (self._passage(chunk) for chunk in (Chunk("", query), *(hit.chunk for hit in hits)))
         shares = self._shares(question, passages)
         named = [question.names(passage) for passage in passages]
-        relevance = _relevance(hits)
-        anchors = [1.0 if is_named else score for score, is_named in zip(relevance, named, strict=True)]
+        scores = relevance(hits)
+        anchors = [1.0 if is_named else score for score, is_named in zip(scores, named, strict=True)]
         return PreparedCoverage(
             {hit.chunk.id: place for place, hit in enumerate(hits)},
             tuple(
                 score**2 + self.asked * is_named - self.length * len(hit.chunk.text) / 1000
-                for score, is_named, hit in zip(relevance, named, hits, strict=True)
+                for score, is_named, hit in zip(scores, named, hits, strict=True)
             ),
             tuple(sum(1 << bit for bit, word in enumerate(shares) if word in passage.stems) for passage in passages),
             tuple(self.terms * share for share in shares.values()),
@@ -237,13 +236,6 @@ class _Passage:
         for sentence in self.sentences:
             if about or any(f" {name} " in sentence.text for name in names):
                 yield sentence
-
-
-def _relevance(hits: Sequence[Hit]) -> list[float]:
-    """The scores from 0 for the lowest to 1 for the highest; 0 for those that are no finite numbers."""
-    usable = [hit for hit in hits if isfinite(hit.score)]
-    scaled = iter(min_max(usable))
-    return [next(scaled) if isfinite(hit.score) else 0.0 for hit in hits]
 
 
 def _normal(name: str) -> str:

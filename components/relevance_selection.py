@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from ragloom.components.branch_and_bound import best_subset
 from ragloom.components.candidates import Candidates, candidates
-from ragloom.components.combinations import Cost, Selection, selected
+from ragloom.components.combinations import Cost, Selection, relevance, selected
 from ragloom.components.tokenizing import Tokenizer, searchable
 from ragloom.run import span
 from ragloom.types import Embedder, Hit
@@ -24,21 +24,6 @@ from ragloom.types import Embedder, Hit
 Similarity = Callable[[Sequence[Hit]], NDArray[np.float64]]
 
 _tokens = Tokenizer()
-
-
-def relevance(hits: Sequence[Hit]) -> list[float]:
-    """The scores brought to 0 for the lowest and 1 for the highest; all 1 where they are equal.
-
-    A score that is no finite number is worth 0.
-    """
-    usable = [hit.score for hit in hits if isfinite(hit.score)]
-    low, high = min(usable, default=0.0), max(usable, default=0.0)
-    return [_share(hit.score, low, high) if isfinite(hit.score) else 0.0 for hit in hits]
-
-
-def _share(score: float, low: float, high: float) -> float:
-    # halved, because the distance of the largest numbers is infinite
-    return (score / 2 - low / 2) / (high / 2 - low / 2) if high / 2 > low / 2 else 1.0
 
 
 def word_overlap(hits: Sequence[Hit]) -> NDArray[np.float64]:

@@ -7,7 +7,7 @@ from hash_embedder import HashEmbedder
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ragloom.components.combinations import Cost, Selector
+from ragloom.components.combinations import Cost, Selector, relevance
 from ragloom.components.relevance_selection import (
     MMR,
     EmbeddingSimilarity,
@@ -15,7 +15,6 @@ from ragloom.components.relevance_selection import (
     Knapsack,
     RatioGreedy,
     TopK,
-    relevance,
     word_overlap,
 )
 from ragloom.errors import ConfigError
