@@ -7,7 +7,7 @@ from hash_embedder import HashEmbedder
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ragloom.components.combinations import Cost, Selector, relevance
+from ragloom.components.combinations import Cost, Selector
 from ragloom.components.relevance_selection import (
     MMR,
     EmbeddingSimilarity,
@@ -153,15 +153,7 @@ def test_word_overlap_is_jaccard_without_stop_words() -> None:
     assert word_overlap(hits).tolist() == [[1, pytest.approx(1 / 3), 0], [pytest.approx(1 / 3), 1, 0], [0, 0, 1]]
 
 
-def test_relevance_runs_from_0_to_1_whatever_the_scale() -> None:
-    assert relevance([hit(0, 3.0, 1), hit(1, -5.0, 1), hit(2, -1.0, 1)]) == [1.0, 0.0, 0.5]
-    assert relevance([hit(0, -2.0, 1), hit(1, -2.0, 1)]) == [1.0, 1.0]
-    assert relevance([hit(0, 1.7e308, 1), hit(1, -1.7e308, 1)]) == [1.0, 0.0]
-    assert relevance([]) == []
-
-
-def test_scores_that_are_no_number_are_worth_nothing() -> None:
-    assert relevance([hit(0, nan, 1), hit(1, 2.0, 1), hit(2, inf, 1), hit(3, 1.0, 1)]) == [0.0, 1.0, 0.0, 0.0]
+def test_hits_without_a_usable_score_come_last() -> None:
     hits = [hit(0, nan, 1), hit(1, 2.0, 1), hit(2, 1.0, 1)]
     assert ids(GreedyFill(2, cost=COST)("", hits)) == "12"
 
