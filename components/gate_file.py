@@ -52,7 +52,7 @@ class SavedGate:
         results: what it reached out of fold, by name.
         scores: at most a few hundred scores of the calibration questions, to tell drift by.
         words: those of the calibration questions, in lower case, to tell strange questions by.
-        unknown_shares: for calibration questions, the share of words that other folds' questions do not have.
+        unknown_shares: for calibration questions, the share of words that no other one of them has.
     """
 
     rule: Rule
@@ -92,13 +92,19 @@ class SavedGate:
 
         Raises:
             InputError: it cannot be written there.
-            ConfigError: its rule is none that can be saved.
+            ConfigError: its rule is none that can be saved, or one of its numbers is not finite.
         """
         kind = type(self.rule).__name__
         if kind not in _RULES:
             raise ConfigError(f"a rule of type {kind} cannot be saved", f"use one of {', '.join(_RULES)}")
         data = {"format": _FORMAT, **to_json(self), "rule": {"kind": kind, **to_json(self.rule)}}
-        text = json.dumps(data, ensure_ascii=False, allow_nan=False, indent=1)
+        try:
+            text = json.dumps(data, ensure_ascii=False, allow_nan=False, indent=1)
+        except ValueError:
+            raise ConfigError(
+                "a gate with a number that is not finite cannot be saved",
+                "for a bound of infinity, which is to retrieve never or always, save Fixed",
+            ) from None
         write_aside(Path(path), lambda aside: aside.write_text(text + "\n", encoding="utf-8"))
 
     @staticmethod

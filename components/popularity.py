@@ -254,7 +254,7 @@ def _count(record: Record) -> float:
     value = record.fields.get("count")
     try:
         count = float(value) if isinstance(value, str | int | float) and not isinstance(value, bool) else nan
-    except ValueError:
+    except (ValueError, OverflowError):  # a whole number of JSON may have hundreds of digits
         count = nan
     if not (isfinite(count) and count >= 0):
         raise record.error(f"the field 'count' must be a number of 0 or more, found {value!r:.80}")

@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Callable
+from math import inf
 from pathlib import Path
 from typing import Any
 
@@ -136,3 +137,9 @@ def test_a_rule_of_ones_own_cannot_be_saved(tmp_path: Path) -> None:
 
     with pytest.raises(ConfigError, match="a rule of type Mine cannot be saved"):
         SavedGate(Mine("none")).save(tmp_path / "gate.json")
+
+
+def test_a_bound_that_is_no_number_of_json_cannot_be_saved(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match="a gate with a number that is not finite cannot be saved"):
+        SavedGate(Threshold("popularity_log", inf, "below")).save(tmp_path / "gate.json")
+    assert not list(tmp_path.iterdir())

@@ -109,6 +109,13 @@ def test_a_count_that_cannot_be_used_is_told_with_its_line(tmp_path: Path, count
         Popularity.load(file)
 
 
+def test_a_count_of_hundreds_of_digits_is_none(tmp_path: Path) -> None:
+    file = tmp_path / "views.jsonl"
+    file.write_text('{"name": "Jaws", "count": 1' + "0" * 400 + "}", encoding="utf-8")
+    with pytest.raises(InputError, match="the field 'count' must be a number of 0 or more"):
+        Popularity.load(file)
+
+
 @pytest.mark.parametrize("count", ["true", "null", "[3]"])
 def test_a_count_in_json_is_a_number(tmp_path: Path, count: str) -> None:
     file = tmp_path / "views.jsonl"
