@@ -14,7 +14,7 @@ from ragloom.components.datasets import read_questions
 from ragloom.flows.slices import check_finished, work_in_slices
 from ragloom.flows.steps import show_table, step
 from ragloom.pipelines.batch import BatchReport, answer_run, begin_batch
-from ragloom.pipelines.export import export_run
+from ragloom.pipelines.export import check_export, check_files, export_run
 from ragloom.pipelines.gate_watch import gate_warnings
 from ragloom.pipelines.report import answers_table, write_report
 from ragloom.pipelines.settings import Settings
@@ -42,8 +42,12 @@ def batch_qa(
         The `BatchReport` as JSON.
 
     Raises:
+        ConfigError: a file would be written that is read, or twice.
         BatchStopped: the budget is spent or the model fails; artifacts and files show what there is.
     """
+    if out is not None:
+        check_export(Path(out), Path(questions))
+    check_files([Path(file) for file in (out, report) if file is not None], [Path(questions)])
     run_id, pending = _begin(settings, Path(questions))
     try:
         total = work_in_slices(partial(answer_slice, run_id), run_id, pending, settings, slice_size)

@@ -14,9 +14,10 @@ from ragloom.components.gating import Mode
 from ragloom.flows.slices import check_finished, work_in_slices
 from ragloom.flows.steps import show_table, step
 from ragloom.pipelines.batch import BatchReport
+from ragloom.pipelines.export import check_files
 from ragloom.pipelines.gate_building import GateBuilt, build_gate, read_objective
 from ragloom.pipelines.gates import SignalName, gate_bindings, open_signals
-from ragloom.pipelines.outcome_collection import begin_outcomes, chosen_modes, collect, outcomes_of
+from ragloom.pipelines.outcome_collection import begin_outcomes, chosen_modes, collect, outcomes_of, read_by
 from ragloom.pipelines.outcomes import write_outcomes
 from ragloom.pipelines.settings import Settings
 from ragloom.store import Store
@@ -54,9 +55,13 @@ def calibrate_gate(
         The `GateBuilt` as JSON.
 
     Raises:
+        ConfigError: a file would be written that is read, or twice.
         BatchStopped: the budget is spent or the model fails; the outcomes so far are kept.
     """
     read_objective(objective, costs)  # what cannot be is said before anything is paid for
+    check_files(
+        [Path(file) for file in (gate, outcomes, report) if file is not None], read_by(settings, Path(questions))
+    )
     run_id, pending = _begin(questions, settings, signals, modes)
     collecting = partial(collect_slice, run_id, signals, modes)
     check_finished(work_in_slices(collecting, run_id, pending, settings, slice_size))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import importlib.util
 import json
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -34,6 +34,15 @@ def check_writable(path: Path, source: Path) -> None:
         raise InputError(f"cannot write {path}: it is a folder", "name a file")
     with beside(path):
         pass
+
+
+def check_files(written: Sequence[Path], read: Sequence[Path]) -> None:
+    """See that files can be written, that no two of them are one, and that none is read. Raises as `check_export`."""
+    for place, path in enumerate(written):
+        for source in read:
+            check_writable(path, source)
+        if path.resolve() in [other.resolve() for other in written[:place]]:
+            raise ConfigError(f"{path} would hold two of the files that are written", "write them to two files")
 
 
 def export_run(store: Store, run_id: str, path: Path) -> None:

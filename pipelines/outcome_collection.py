@@ -15,7 +15,7 @@ from ragloom.components.datasets import Question, question_from_json, read_quest
 from ragloom.components.gating import MODES, Mode, Signal, observe, signals_identity
 from ragloom.errors import ConfigError, InputError
 from ragloom.pipelines.batch import BatchReport, answering, begin, work_through
-from ragloom.pipelines.export import check_writable
+from ragloom.pipelines.export import check_files
 from ragloom.pipelines.gates import SignalName, gate_bindings, open_modes, open_signals
 from ragloom.pipelines.outcomes import Outcome, write_outcomes
 from ragloom.pipelines.settings import Settings
@@ -49,11 +49,13 @@ def begin_outcomes(
         made_with: what the outcomes hold for, see `Outcome`.
 
     Raises:
-        ConfigError: no mode.
+        ConfigError: no mode, or one that there is not.
         InputError: no questions, two with the same id, or one without a gold answer.
     """
     if not modes:
-        raise ConfigError("there is no mode to answer under", "name some of none, single and iterative")
+        raise ConfigError("there is no mode to answer under", f"name some of {', '.join(MODES)}")
+    if unknown := [mode for mode in modes if mode not in MODES]:
+        raise ConfigError(f"there is no mode {unknown[0]!r}", f"the modes are {', '.join(MODES)}")
     for question in questions:
         if not question.answers:
             raise InputError(
@@ -153,7 +155,7 @@ def collect_file(
     """
     asked = read_questions(questions)
     if out is not None:
-        check_writable(out, questions)
+        check_files([out], read_by(settings, questions))
     with Store.open(settings.workspace) as store:
         opened = open_signals(signals, settings, store)
         made_with = gate_bindings(settings, store, opened)
@@ -175,14 +177,13 @@ def collect_file(
     return report
 
 
-def chosen_modes(modes: Collection[Mode], settings: Settings, store: Store) -> dict[Mode, Pipeline]:
-    """The pipelines of these modes, from the cheapest.
+def read_by(settings: Settings, questions: Path) -> list[Path]:
+    """The files that a collection reads, which its own must not replace."""
+    return [questions, *(file for file in (settings.outcomes, settings.popularity) if file is not None)]
 
-    Raises:
-        ConfigError: there is no such mode.
-    """
-    if unknown := [mode for mode in modes if mode not in MODES]:
-        raise ConfigError(f"there is no mode {unknown[0]!r}", f"the modes are {', '.join(MODES)}")
+
+def chosen_modes(modes: Collection[Mode], settings: Settings, store: Store) -> dict[Mode, Pipeline]:
+    """The pipelines of these modes, from the cheapest."""
     return {mode: pipeline for mode, pipeline in open_modes(settings, store).items() if mode in modes}
 
 

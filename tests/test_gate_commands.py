@@ -255,7 +255,7 @@ def test_a_report_overwrites_nothing_that_is_read(calibrated: Ragloom, out: str)
 
 def test_a_gate_and_its_report_go_to_two_files(collected: Ragloom):
     code, _, err = collected("gate", "calibrate", "outcomes.jsonl", "--out", "same.json", "--report", "same.json")
-    assert (code, "would hold both the gate and the report" in err) == (2, True)
+    assert (code, "would hold two of the files that are written" in err) == (2, True)
     assert not Path("same.json").exists()
 
 

@@ -14,7 +14,6 @@ from ragloom.console import (
     stoppable,
     usage_line,
 )
-from ragloom.errors import ConfigError
 
 if TYPE_CHECKING:
     import argparse
@@ -61,15 +60,12 @@ def _collect(args: argparse.Namespace, settings: Settings) -> int:
 
 def _calibrate(args: argparse.Namespace, settings: Settings) -> int:
     from ragloom.codec import to_json
-    from ragloom.pipelines.export import check_writable
+    from ragloom.pipelines.export import check_files
     from ragloom.pipelines.gate_building import build_gate
     from ragloom.pipelines.outcomes import read_outcomes
 
     outcomes = read_outcomes(args.outcomes_file)
-    for file in filter(None, (args.out, args.report)):
-        check_writable(file, args.outcomes_file)
-    if args.report and args.report.resolve() == args.out.resolve():
-        raise ConfigError(f"{args.report} would hold both the gate and the report", "write them to two files")
+    check_files([file for file in (args.out, args.report) if file], [args.outcomes_file])
     built = build_gate(
         outcomes, args.out, modes=args.modes, objective=args.objective, costs=args.costs, report=args.report
     )
@@ -84,7 +80,7 @@ def _calibrate(args: argparse.Namespace, settings: Settings) -> int:
 
 def _report(args: argparse.Namespace, settings: Settings) -> int:
     from ragloom.codec import to_json
-    from ragloom.pipelines.export import check_writable
+    from ragloom.pipelines.export import check_files
     from ragloom.pipelines.gate_building import read_costs, replayed
     from ragloom.pipelines.gate_report import gates_table, write_gate_report
     from ragloom.pipelines.outcomes import read_outcomes
@@ -93,8 +89,7 @@ def _report(args: argparse.Namespace, settings: Settings) -> int:
     outcomes, gates = replayed(outcomes, args.gates)
     costs = read_costs(args.costs)
     if args.out:
-        for read in (args.outcomes_file, *args.gates):
-            check_writable(args.out, read)
+        check_files([args.out], [args.outcomes_file, *args.gates])
         write_gate_report(args.out, outcomes, gates, costs=costs)
     table = gates_table(outcomes, gates, costs=costs)
     print_json(to_json(table)) if args.json else say(table.markdown())

@@ -10,7 +10,7 @@ from prefect.client.schemas.filters import ArtifactFilter, ArtifactFilterFlowRun
 from prefect.client.schemas.objects import Artifact
 from scripted_endpoint import ScriptedEndpoint
 
-from ragloom.errors import RequestRefused
+from ragloom.errors import ConfigError, RequestRefused
 from ragloom.flows.batch_qa import batch_qa
 from ragloom.flows.slices import BatchStopped
 from ragloom.pipelines.batch import answer_file
@@ -131,3 +131,12 @@ def test_a_refusing_model_ends_the_flow_without_a_second_try(
     with Store.open(settings.workspace, write=False) as store:
         (run,) = store.runs()
         assert run.counts["pending"] == 3
+
+
+def test_the_questions_are_not_overwritten(settings: Settings, endpoint: ScriptedEndpoint, questions: Path):
+    before = questions.read_text("utf-8")
+    for files in ({"out": str(questions)}, {"report": str(questions)}):
+        with pytest.raises(ConfigError, match="is read, and would be overwritten"):
+            batch_qa(str(questions), settings, **files)
+    assert questions.read_text("utf-8") == before
+    assert endpoint.count == 0

@@ -111,4 +111,11 @@ def test_what_cannot_work_ends_the_flow_before_the_model_is_asked(
     (tmp_path / "unlabelled.jsonl").write_text('{"question": "Why?"}')
     with pytest.raises(InputError, match="has no gold answer"):
         calibrate_gate(str(tmp_path / "unlabelled.jsonl"), by_keywords, str(tmp_path / "gate.json"))
+    questions = labelled.read_text(encoding="utf-8")
+    for files in ({"outcomes": str(labelled)}, {"report": str(labelled)}):
+        with pytest.raises(ConfigError, match="is read, and would be overwritten"):
+            calibrate_gate(str(labelled), by_keywords, str(tmp_path / "gate.json"), **files)
+    with pytest.raises(ConfigError, match=r"gate\.json would hold two of the files"):
+        calibrate_gate(str(labelled), by_keywords, str(tmp_path / "gate.json"), report=str(tmp_path / "gate.json"))
+    assert labelled.read_text(encoding="utf-8") == questions
     assert endpoint.count == 0

@@ -242,6 +242,8 @@ def test_questions_that_nothing_can_be_learnt_from_are_refused_before_anything_r
         go(store, llm, [])
     with pytest.raises(ConfigError, match="no mode"):
         begin_outcomes(settings(store), QUESTIONS, store, signals=[], modes=[])
+    with pytest.raises(ConfigError, match="there is no mode 'twice'"):
+        begin_outcomes(settings(store), QUESTIONS, store, signals=[], modes=["none", "twice"])
     assert (llm.calls, store.runs()) == (0, [])
 
 
