@@ -87,8 +87,13 @@ def question_terms(question: str) -> list[str]:
     >>> question_terms("Who won in 1994?")
     ['who', 'won', 'in', '0000', 'who won', 'won in', 'in 0000']
     """
-    words = _WORD.findall(re.sub(r"\d", "0", normalize("NFC", question).lower()))
+    words = question_words(question)
     return words + [f"{first} {second}" for first, second in pairwise(words)]
+
+
+def question_words(question: str) -> list[str]:
+    """The words among the `question_terms`."""
+    return _WORD.findall(re.sub(r"\d", "0", normalize("NFC", question).lower()))
 
 
 def _measured(question: str) -> dict[str, float]:

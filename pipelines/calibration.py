@@ -22,8 +22,9 @@ from ragloom.components.gate_file import SavedGate
 from ragloom.components.gate_models import Failure, LinearModel, Router
 from ragloom.components.gate_rules import Fixed, Threshold
 from ragloom.components.gating import MODES, Decision, Mode, Rule, Signal, observe
-from ragloom.components.question_features import question_terms
+from ragloom.components.question_features import question_words
 from ragloom.errors import ConfigError, InputError
+from ragloom.pipelines.drift import unknown_share
 from ragloom.pipelines.gate_fitting import Examples, Recipe, examples, fit
 from ragloom.pipelines.gate_objectives import COSTS, Labels, Objective, beats, best_policy
 from ragloom.pipelines.outcomes import Outcome, modes_of, right
@@ -121,11 +122,17 @@ def calibrate(
         seed: deals questions to folds.
 
     Raises:
-        ConfigError: scikit-learn is not installed, or there is no mode `none` beside another.
+        ConfigError: scikit-learn is not installed; there is no mode `none` beside another; the mode to match is not
+            among them.
         InputError: fewer than 50 rows, or fewer different questions than folds.
     """
     objective = objective or Objective()
     given = _examples(outcomes, modes or modes_of(outcomes), costs, metric)
+    if objective.match is not None and objective.match not in given.labels.modes:
+        raise ConfigError(
+            f"the gate is to match {objective.match}, and the modes are {', '.join(given.labels.modes)}",
+            "name one of these, or collect answers of that mode for every question",
+        )
     tried = _tried(given, kinds, recipes, objective)
     everything = np.arange(len(outcomes))
     choices = np.zeros(len(outcomes), np.intp)
@@ -191,8 +198,8 @@ def saved_gate(
         signals: names of those that measure what the rule looks at.
         bound_to: what its numbers hold for: model, prompts.
     """
-    words = [{term for term in question_terms(outcome.question) if " " not in term} for outcome in outcomes]
-    frequency = Counter(word for known in words for word in known)
+    frequency = Counter(word for outcome in outcomes for word in set(question_words(outcome.question)))
+    shared = frozenset(word for word, rows in frequency.items() if rows > 1)
     return SavedGate(
         calibration.rule,
         tuple(signals),
@@ -203,7 +210,7 @@ def saved_gate(
         _results(calibration, outcomes),
         _sample([calibration.rule(outcome.question, outcome.features).score for outcome in outcomes]),
         tuple(sorted(frequency)),
-        _sample([sum(frequency[word] == 1 for word in known) / max(1, len(known)) for known in words]),
+        _sample([unknown_share(outcome.question, shared) for outcome in outcomes]),
     )
 
 

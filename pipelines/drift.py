@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from ragloom.components.question_features import question_terms
+from ragloom.components.question_features import question_words
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -67,11 +67,11 @@ def unknown_share(question: str, terms: Collection[str]) -> float:
     """Share of the question's words that are not among the known terms; 0 for a question without words.
 
     Args:
-        question: its text, read as `question_terms` reads it.
+        question: its text, read as `question_words` reads it.
         terms: e.g. those of a gate's model, or of the calibration questions; of the *other* ones where the share of a
             calibration question is wanted, or none would be unknown. A set or mapping, for speed.
     """
-    words = [term for term in question_terms(question) if " " not in term]
+    words = question_words(question)
     return sum(word not in terms for word in words) / max(1, len(words))
 
 

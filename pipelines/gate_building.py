@@ -90,14 +90,15 @@ def _bindings(outcomes: Sequence[Outcome], signals: Sequence[SignalName]) -> dic
     """What a gate of these signals holds for."""
     made_with = outcomes[0].made_with
     for outcome in outcomes:
-        if other := [name for name, value in made_with.items() if outcome.made_with.get(name) != value]:
+        names = [*made_with, *outcome.made_with]
+        if other := [name for name in names if outcome.made_with.get(name) != made_with.get(name)]:
             raise InputError(
                 f"the outcomes were not all collected with the same {other[0]}: see {outcomes[0].question_id!r} and "
                 f"{outcome.question_id!r}",
                 "calibrate on outcomes of one collection",
             )
-    names = {"model", "modes", *(f"signal {name}" for name in signals)}
-    return {name: value for name, value in made_with.items() if name in names}
+    holding = {"model", "modes", *(f"signal {name}" for name in signals)}
+    return {name: value for name, value in made_with.items() if name in holding}
 
 
 def _only(modes: Sequence[Mode] | None, outcome: Outcome) -> Outcome:

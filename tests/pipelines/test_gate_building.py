@@ -1,8 +1,19 @@
+from collections.abc import Mapping
+from pathlib import Path
+
 import pytest
 
-from ragloom.errors import ConfigError
-from ragloom.pipelines.gate_building import read_costs, read_objective, signals_of
+from ragloom.components.gating import Mode
+from ragloom.errors import ConfigError, InputError
+from ragloom.pipelines.gate_building import build_gate, read_costs, read_objective
 from ragloom.pipelines.gate_objectives import COSTS, Objective
+from ragloom.pipelines.gates import signals_of
+from ragloom.pipelines.outcomes import Outcome
+
+
+def answered(number: int, made_with: Mapping[str, str]) -> Outcome:
+    answers: dict[Mode, str] = {"none": "no", "single": "yes"}
+    return Outcome(str(number), f"Question {number}?", ("yes",), answers, made_with=made_with)
 
 
 @pytest.mark.parametrize(
@@ -68,3 +79,19 @@ def test_signals_are_known_by_the_names_of_their_features():
     )
     assert signals_of(["embedding_000", "embedding_001"]) == ("embedding",)
     assert signals_of([]) == ()
+
+
+@pytest.mark.parametrize("first", [{}, {"model": "other"}])
+def test_outcomes_of_several_collections_are_refused_whichever_comes_first(tmp_path: Path, first: Mapping[str, str]):
+    pytest.importorskip("sklearn")
+    outcomes = [answered(0, first), *(answered(number, {"model": "large"}) for number in range(1, 60))]
+    for rows in (outcomes, outcomes[::-1]):
+        with pytest.raises(InputError, match="not all collected with the same model"):
+            build_gate(rows, tmp_path / "gate.json")
+    assert not (tmp_path / "gate.json").exists()
+
+
+def test_a_mode_to_match_must_be_among_the_outcomes(tmp_path: Path):
+    pytest.importorskip("sklearn")
+    with pytest.raises(ConfigError, match="match iterative, and the modes are none, single"):
+        build_gate([answered(number, {}) for number in range(60)], tmp_path / "gate.json", objective="match=iterative")
