@@ -9,7 +9,7 @@ without asking a model again.
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from math import isnan, nan
 from typing import Literal, Protocol, get_args
 
@@ -160,8 +160,33 @@ class SignalGate:
             observation = observe(signal, question)
             features |= observation.features
             answers |= observation.answers
-        decision = self.rule(question, features)
-        return Decision(decision.mode, decision.score, decision.reason, features, decision.utilities, answers)
+        return replace(self.rule(question, features), features=features, answers=answers)
+
+
+@dataclass(frozen=True)
+class MeasuringOnly:
+    """A Signal that hands on no answers: those that it makes are of another kind than is wanted."""
+
+    signal: Signal
+
+    @property
+    def needs(self) -> frozenset[Capability]:
+        """Those of the signal."""
+        return self.signal.needs
+
+    @property
+    def features(self) -> tuple[str, ...]:
+        """Those of the signal."""
+        return self.signal.features
+
+    @property
+    def identity(self) -> str:
+        """The signal and what its numbers depend on."""
+        return f"{type(self.signal).__name__} {self.signal.identity}"
+
+    def __call__(self, question: str, /) -> Observation:
+        """The signal's measurements; raises what it raises."""
+        return replace(self.signal(question), answers={})
 
 
 def observe(signal: Signal, question: str) -> Observation:

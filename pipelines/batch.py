@@ -59,7 +59,7 @@ _OF_GATES = {
 }
 _OF_SELECTION = {"candidates", "utility", "evaluations"}
 _OF_NOTES = {"note_taker", "note_tokens", "note_seconds"}
-_FILES = {"prompt", "order", "gate", "popularity", "outcomes"}
+_FILES = {"prompt", "order", "popularity", "outcomes"}  # and those of gates, of which there may be several
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,10 +108,19 @@ def answering(settings: Settings) -> dict[str, Any]:
         ignored |= _OF_SELECTION
     config = settings.model_dump(mode="json", exclude=ignored, exclude_none=True)
     config["llm"] = open_llm(settings).identity
-    for name, value in config.items():  # a file counts by what stands in it
-        if name in _FILES and Path(value).suffix and Path(value).is_file():
-            config[name] = content_id(Path(value).read_text(encoding="utf-8"))
+    for name in _FILES & config.keys():
+        config[name] = _by_content(config[name])
+    if "gate" in config:
+        config["gate"] = ",".join(map(_by_content, config["gate"].split(",")))
     return config
+
+
+def _by_content(value: str) -> str:
+    """What stands in the file, hashed; the value itself where it is the name of something else."""
+    file = Path(value.strip())
+    if not (file.suffix and file.is_file()):
+        return value
+    return content_id(file.read_text(encoding="utf-8", errors="backslashreplace"))  # what reads it refuses it by name
 
 
 def begin(questions: Sequence[Question], store: Store, *, kind: str, config: Mapping[str, Any]) -> str:
@@ -313,7 +322,8 @@ def open_batch_pipeline(run_id: str, settings: Settings, store: Store, *, progre
             f"the gate {settings.gate} gives no scores to rank the questions by",
             "use another gate, or leave the retrieval rate out",
         )
-    return replace(pipeline, gate=planned(questions, decisions, settings.retrieval_rate))
+    gate = planned(questions, decisions, settings.retrieval_rate, otherwise=settings.when_needed)
+    return replace(pipeline, gate=gate)
 
 
 def answer_run(

@@ -72,7 +72,7 @@ def estimate_batch(
         raise InputError(
             f"run {run_id} has nothing left to estimate from", "read the failures, or name other questions"
         )
-    left = len(pending) - len(runs)
+    left = report.pending
     usages = [record["usage"] for record in runs]
     latencies = [record["seconds"] for record in runs]
     side_by_side = max(1.0, sum(latencies) / max(report.seconds, 1e-9))  # how many were really under way at a time

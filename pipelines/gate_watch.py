@@ -9,8 +9,9 @@ from statistics import fmean
 from typing import Any
 
 from ragloom.components.gate_file import SavedGate
+from ragloom.components.gating import EMBEDDING
 from ragloom.pipelines.drift import drift, unknown_share
-from ragloom.pipelines.gates import GATES
+from ragloom.pipelines.gates import GATES, gate_names
 from ragloom.pipelines.settings import Settings
 from ragloom.store import Store
 
@@ -23,19 +24,16 @@ def gate_warnings(run_id: str, settings: Settings, store: Store) -> tuple[str, .
     """
     if settings.pipeline != "adaptive":
         return ()
-    names = [name.strip() for name in settings.gate.split(",")]
-    answered = [
-        (str(item.question["text"]), _score(item.result))
-        for item in store.items(run_id, status={"done"})
-        if item.result is not None
-    ]
-    questions, scores = [text for text, _ in answered], [score for _, score in answered]
-    return tuple(warning for name in names if name not in GATES for warning in _warnings(Path(name), questions, scores))
+    files = [Path(name) for name in gate_names(settings) if name not in GATES]
+    items = list(store.items(run_id, status={"done"}))
+    questions = [str(item.question["text"]) for item in items]
+    decisions = [_decision(item.result or {}) for item in items]
+    return tuple(warning for file in files for warning in _warnings(file, questions, decisions))
 
 
-def _warnings(path: Path, questions: list[str], scores: list[float]) -> Iterator[str]:
+def _warnings(path: Path, questions: list[str], decisions: list[Mapping[str, Any]]) -> Iterator[str]:
     gate = SavedGate.load(path)
-    found = drift(gate.scores, scores)
+    found = drift(gate.scores, [_score(decision) for decision in decisions if _is_of(gate, decision)])
     if found.drifted:
         yield f"{path}: its scores have drifted since calibration (stability index {found.psi:.2f}); {found.advice}"
     words = frozenset(gate.words)
@@ -48,10 +46,19 @@ def _warnings(path: Path, questions: list[str], scores: list[float]) -> Iterator
         )
 
 
-def _score(result: Mapping[str, Any]) -> float:
-    """The score of the gate in an answer's trace; NaN where it knew none."""
-    for step in result.get("run", {}).get("spans", ()):
-        if step["name"] == "gate":
-            score = step["attributes"].get("score")
-            return nan if score is None else float(score)
-    return nan
+def _decision(result: Mapping[str, Any]) -> Mapping[str, Any]:
+    """What an answer's trace says of its gate."""
+    spans = result.get("run", {}).get("spans", ())
+    return next((step["attributes"] for step in spans if step["name"] == "gate"), {})
+
+
+def _is_of(gate: SavedGate, decision: Mapping[str, Any]) -> bool:
+    """Whether the gate can have decided so, and not another one of a chain: what it looks at was measured."""
+    seen = decision.get("features", {})
+    return all(name in seen for name in gate.rule.features if not name.startswith(EMBEDDING))  # see `traced`
+
+
+def _score(decision: Mapping[str, Any]) -> float:
+    """NaN where the gate knew none."""
+    score = decision.get("score")
+    return nan if score is None else float(score)

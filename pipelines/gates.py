@@ -17,6 +17,7 @@ from ragloom.components.gate_rules import AtRandom, Fixed, Threshold
 from ragloom.components.gating import (
     Capability,
     Gate,
+    MeasuringOnly,
     Mode,
     Signal,
     SignalGate,
@@ -90,8 +91,7 @@ NAMED = {
 }
 _CORPUS_BOUND = 0.7  # named in four passages: the corpus's own counts are smaller than page views
 
-FIXED: dict[str, Mode] = {"never": "none", "always": "single"}
-GATES = (*FIXED, "random", *NAMED)
+GATES = ("never", "always", "random", *NAMED)
 
 
 def open_modes(settings: Settings, store: Store) -> dict[Mode, Pipeline]:
@@ -160,10 +160,16 @@ def _open_signal(name: str, settings: Settings, store: Store) -> Signal:
 
 
 def _open_asking(name: str, settings: Settings, llm: IdentifiedLLM) -> Signal:
-    """One of the signals that ask the model."""
+    """One of the signals that ask the model. Only a draft is asked for as an answer of the settings would be."""
+    if name == "draft":
+        return DraftUncertainty(llm, mode=settings.mode, prompt=open_prompt(settings))
+    signal = _open_asking_briefly(name, settings, llm)
+    return signal if settings.mode == "short" and settings.prompt is None else MeasuringOnly(signal)
+
+
+def _open_asking_briefly(name: str, settings: Settings, llm: IdentifiedLLM) -> Signal:
+    """One of the signals that ask with prompts of their own, which are for short answers."""
     match name:
-        case "draft":
-            return DraftUncertainty(llm, mode=settings.mode, prompt=open_prompt(settings))
         case "ask":
             return AskMarker(llm)
         case "self-assessment":
@@ -205,7 +211,7 @@ def open_gate(settings: Settings, store: Store) -> Gate:
     Raises:
         ConfigError: there is no such gate, none can work with the model, or a calibrated one is of another model.
     """
-    names = [name.strip() for name in settings.gate.split(",") if name.strip()]
+    names = gate_names(settings)
     if not names:
         raise ConfigError("no gate is named", f"name the file of a calibrated gate, or one of {', '.join(GATES)}")
     if settings.gate_bound is not None and (refusing := [name for name in names if not _has_bound(name)]):
@@ -219,14 +225,23 @@ def open_gate(settings: Settings, store: Store) -> Gate:
     return usable(gates, asked | {"popularity", "embedder", "passages"})
 
 
+def gate_names(settings: Settings) -> list[str]:
+    """The gates of the settings, each one of `GATES` or the file of a calibrated one; the first that can work decides.
+
+    >>> gate_names(Settings(gate="gate.json, always"))
+    ['gate.json', 'always']
+    """
+    return [name for part in settings.gate.split(",") if (name := part.strip())]
+
+
 def _has_bound(name: str) -> bool:
     return name == "random" or name in NAMED
 
 
 def _open_named(name: str, settings: Settings, store: Store) -> SignalGate:
     bound, mode = settings.gate_bound, settings.when_needed
-    if name in FIXED:
-        return SignalGate((), Fixed(FIXED[name] if name == "never" else mode))
+    if name in {"never", "always"}:
+        return SignalGate((), Fixed("none" if name == "never" else mode))
     if name == "random":
         rate = 0.5 if bound is None else bound
         if not 0 <= rate <= 1:

@@ -202,6 +202,18 @@ def test_an_estimate_is_for_what_is_left_and_its_sample_is_kept(store: Store):
     assert store.run(run_id).counts["done"] == 20
 
 
+def test_questions_of_the_sample_that_failed_are_not_left(store: Store):
+    def often_failing(question: str) -> Answer:
+        if question.endswith(("1?", "3?", "5?", "7?", "9?")):
+            raise InputError("no passage")
+        return replace(echo(question), run=RunRecord(Usage(calls=1), 0.1))
+
+    run_id = begin(store, 100)
+    estimate = estimate_batch(run_id, often_failing, store, sample=20, progress=False)
+    assert estimate.sample < 20
+    assert estimate.remaining == store.run(run_id).counts["pending"] == 80
+
+
 def test_an_estimate_does_not_invent_a_price(store: Store):
     def unpriced(question: str) -> Answer:
         return replace(echo(question), run=RunRecord(Usage(calls=1, cost=None), 0.1))

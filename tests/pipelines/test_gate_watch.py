@@ -23,7 +23,9 @@ def endpoint() -> Iterator[ScriptedEndpoint]:
         yield endpoint
 
 
-def warned(tmp_path: Path, endpoint: ScriptedEndpoint, questions: list[str]) -> tuple[str, ...]:
+def warned(
+    tmp_path: Path, endpoint: ScriptedEndpoint, questions: list[str], *, chain: str = "{gate}"
+) -> tuple[str, ...]:
     (tmp_path / "mill.txt").write_text("The mill was built by Ilse Tarn.", encoding="utf-8")
     with Store.open(tmp_path / "workspace") as store:
         index_corpus([tmp_path / "mill.txt"], store)
@@ -42,7 +44,7 @@ def warned(tmp_path: Path, endpoint: ScriptedEndpoint, questions: list[str]) -> 
     settings = Settings(
         workspace=tmp_path / "workspace",
         pipeline="adaptive",
-        gate=str(tmp_path / "gate.json"),
+        gate=chain.format(gate=tmp_path / "gate.json"),
         base_url=endpoint.base_url,
         model="scripted",
     )
@@ -69,3 +71,12 @@ def test_other_questions_are_warned_of(tmp_path: Path, endpoint: ScriptedEndpoin
 
 def test_a_few_questions_tell_nothing(tmp_path: Path, endpoint: ScriptedEndpoint):
     assert warned(tmp_path, endpoint, ["Explain photosynthesis please, with every enzyme named"]) == ()
+
+
+def test_a_chain_may_end_in_a_comma(tmp_path: Path, endpoint: ScriptedEndpoint):
+    assert warned(tmp_path, endpoint, ["Explain photosynthesis please"], chain="{gate},") == ()
+
+
+def test_scores_of_another_gate_of_the_chain_are_not_compared(tmp_path: Path, endpoint: ScriptedEndpoint):
+    questions = [usual(5 + number % 4) + " " * number for number in range(40)]
+    assert warned(tmp_path, endpoint, questions, chain="popularity,{gate}") == ()

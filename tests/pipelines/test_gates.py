@@ -201,3 +201,36 @@ def test_a_retrieval_rate_needs_a_gate(endpoint: ScriptedEndpoint, store: Store)
     run_id = begin_batch(chosen, [Question("q", QUESTION)], store)
     with pytest.raises(ConfigError, match="the pipeline single has no gate to keep it"):
         open_batch_pipeline(run_id, chosen, store)
+
+
+def test_where_retrieval_means_notes_a_retrieval_rate_is_kept_with_notes(endpoint: ScriptedEndpoint, store: Store):
+    chosen = settings(
+        endpoint, gate="retrieval", gate_bound=2.0, when_needed="iterative", retrieval_rate=1.0, note_taker="rules"
+    )
+    run_id = begin_batch(chosen, [Question("q", QUESTION)], store)
+    assert decision(open_batch_pipeline(run_id, chosen, store)(QUESTION))["mode"] == "iterative"
+
+
+@pytest.mark.parametrize("gate", ["ask", "prompts"])
+def test_a_short_answer_of_a_gate_does_not_stand_for_a_long_one(endpoint: ScriptedEndpoint, store: Store, gate: str):
+    answer = answered(endpoint, store, "What is the capital of France?", gate=gate, mode="long")
+    assert decision(answer)["mode"] == "none"
+    assert "made_by_gate" not in next(step for step in answer.run.spans if step.name == "answer").attributes
+
+
+def test_a_batch_begins_anew_where_a_gate_of_its_chain_was_calibrated_again(
+    endpoint: ScriptedEndpoint, store: Store, tmp_path: Path
+):
+    file = tmp_path / "gate.json"
+    chosen = settings(endpoint, gate=f"draft, {file}")
+    runs = []
+    for text in ("one", "one", "other"):
+        file.write_text(text, encoding="utf-8")
+        runs.append(begin_batch(chosen, [Question("q", QUESTION)], store))
+    assert runs[0] == runs[1] != runs[2]
+
+
+def test_a_file_of_a_batch_may_be_of_another_encoding(endpoint: ScriptedEndpoint, store: Store, tmp_path: Path):
+    file = tmp_path / "views.csv"
+    file.write_bytes("name,count\nMünster,5".encode("latin-1"))
+    begin_batch(settings(endpoint, gate="popularity", popularity=file), [Question("q", QUESTION)], store)

@@ -122,3 +122,7 @@ def test_a_question_that_was_not_planned_is_refused() -> None:
 def test_a_question_without_a_decision_is_refused() -> None:
     with pytest.raises(InputError, match="question b has no decision"):
         planned({"a": "x?", "b": "y?"}, scored(a=1), 0.5)
+
+
+def test_what_retrieving_means_for_a_gate_without_utilities_can_be_said() -> None:
+    assert plan(scored(a=0.1, b=0.9), 0.5, otherwise="iterative") == {"a": "none", "b": "iterative"}
