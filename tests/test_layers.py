@@ -13,7 +13,7 @@ ROOT = Path(__file__).parents[1]
 PACKAGE = ROOT / "src" / "ragloom"
 FOLDERS = ("components", "graph", "pipelines", "flows")
 LAYERS = ("core", *FOLDERS, "command line")  # each may import itself and what stands before it
-COMMAND_LINE = {"__init__", "__main__", "arguments", "console", "gate_commands", "graph_commands"}
+COMMAND_LINE = {"__init__", "__main__", "arguments", "command_options", "console", "gate_commands", "graph_commands"}
 
 # A third-party package is imported in its home only, so that it can be replaced, and loaded late, in one place.
 # A home is a module, or a package with everything in it.

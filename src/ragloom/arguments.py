@@ -5,30 +5,22 @@ from __future__ import annotations
 import argparse
 from importlib.metadata import version
 from pathlib import Path
-from typing import Any, get_args
 
-from ragloom.pipelines.settings import Settings
-
-_SETTINGS_OF = {  # which settings a command takes, by the heading of its --help
-    "where": ("workspace",),
-    "documents": ("chunk_tokens",),
-    "retrieval": ("retriever", "steps"),
-    "walk": ("walk_from",),
-    "graph": ("extractor",),
-    "pipeline": ("pipeline",),
-    "reading": ("k", "mode", "prompt", "context_tokens"),
-    "context": ("select", "candidates", "utility", "evaluations", "order"),
-    "notes": ("note_taker", "note_tokens", "note_seconds"),
-    "gate": ("gate", "gate_bound", "when_needed", "allow_mismatch"),
-    "what gates look at": ("iterative", "popularity", "outcomes"),
-    "model": ("model", "base_url", "api", "api_key_env", "max_tokens", "seed", "deadline_s"),
-    "embedder": ("embedder", "embedding_base_url"),
-    "batch": ("workers", "retrieval_rate"),
-    "budget": ("max_total_tokens", "max_calls", "max_cost", "max_seconds"),
-}
-
-_MODES = ("reading", "context", "retrieval", "walk", "graph", "notes", "what gates look at", "model", "embedder")
-_ANSWERING = ("pipeline", "gate", *_MODES)
+from ragloom.command_options import (
+    ANSWERING_GROUPS,
+    MODE_GROUPS,
+    SETTINGS_OF,
+    Commands,
+    action,
+    add_aim,
+    add_collecting,
+    add_common,
+    add_costs,
+    add_settings,
+    comma_separated,
+    command,
+    positive,
+)
 
 
 def command_line() -> argparse.ArgumentParser:
@@ -61,69 +53,9 @@ the environment, which wins over the file. Keys of hosted models are read from t
 Exit codes: 0 done, 1 some failed, 2 wrong usage, 65 bad input, 69 model unavailable, 74 workspace trouble,
 75 stopped or locked: try again, 130 interrupted."""
 
-_Commands = Any  # argparse keeps the type of what add_subparsers returns to itself
 
-
-def _command(commands: _Commands, name: str, purpose: str, example: str) -> argparse.ArgumentParser:
-    parser: argparse.ArgumentParser = commands.add_parser(
-        name,
-        help=purpose,
-        description=purpose[0].upper() + purpose[1:] + ".",
-        epilog=f"example:\n  {example}",
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
-    _add_common(parser)
-    return parser
-
-
-def _add_common(parser: argparse.ArgumentParser, **default: Any) -> None:
-    parser.add_argument("--json", action="store_true", help="print one JSON value instead of text", **default)
-    parser.add_argument("--debug", action="store_true", help="show the traceback of an error", **default)
-    parser.add_argument(
-        "--config", type=Path, metavar="FILE", help="TOML file of settings instead of ./ragloom.toml", **default
-    )
-
-
-def _positive(text: str) -> int:
-    if not text.isdecimal() or int(text) < 1:
-        raise argparse.ArgumentTypeError(f"{text!r} is not a whole number of at least 1")
-    return int(text)
-
-
-def _names(text: str) -> list[str]:
-    return [name.strip() for name in text.split(",") if name.strip()]
-
-
-def _port(text: str) -> int:
-    if (port := _positive(text)) > 65535:
-        raise argparse.ArgumentTypeError(f"{text!r} is no port: the highest is 65535")
-    return port
-
-
-def _add_settings(parser: argparse.ArgumentParser, *groups: str) -> None:
-    for group in groups:
-        section = parser.add_argument_group(group)
-        for name in _SETTINGS_OF[group]:
-            field = Settings.model_fields[name]
-            if field.annotation is bool:
-                section.add_argument(_flag(name), action="store_true", default=None, help=field.description)
-                continue
-            default = "" if field.default is None else f" (default: {field.default})"
-            kinds = (field.annotation, *get_args(field.annotation))  # a choice that may be left out is a union
-            choices = [option for kind in kinds for option in get_args(kind) if isinstance(option, str)]
-            section.add_argument(
-                _flag(name),
-                metavar="|".join(choices) if choices else name.rsplit("_")[-1].upper(),
-                help=f"{field.description}{default}",
-            )
-
-
-def _flag(name: str) -> str:
-    return f"--{name.replace('_', '-')}"
-
-
-def _add_index(commands: _Commands) -> None:
-    parser = _command(
+def _add_index(commands: Commands) -> None:
+    parser = command(
         commands,
         "index",
         "read documents into the workspace; run it again after they changed",
@@ -137,20 +69,20 @@ def _add_index(commands: _Commands) -> None:
     )
     parser.add_argument("--no-dense", action="store_true", help="no embeddings: only BM25 retrieval")
     parser.add_argument("--remove", nargs="+", default=[], metavar="SOURCE", help="take documents out by their source")
-    _add_settings(parser, "where", "documents", "embedder")
+    add_settings(parser, "where", "documents", "embedder")
 
 
-def _add_ask(commands: _Commands) -> None:
-    parser = _command(
+def _add_ask(commands: Commands) -> None:
+    parser = command(
         commands, "ask", "answer one question, with citations", 'ragloom ask "Who founded the observatory?" --k 8'
     )
     parser.add_argument("question")
     parser.add_argument("--trace", action="store_true", help="show each step with its time and numbers")
-    _add_settings(parser, "where", *_ANSWERING, "budget")
+    add_settings(parser, "where", *ANSWERING_GROUPS, "budget")
 
 
-def _add_batch(commands: _Commands) -> None:
-    parser = _command(
+def _add_batch(commands: Commands) -> None:
+    parser = command(
         commands,
         "batch",
         "answer a file of questions, each once; the same command resumes",
@@ -162,14 +94,14 @@ def _add_batch(commands: _Commands) -> None:
         "--estimate", action="store_true", help="answer a sample and predict calls, tokens, cost and time"
     )
     parser.add_argument(
-        "--sample", type=_positive, default=10, metavar="N", help="questions in the sample (default: 10)"
+        "--sample", type=positive, default=10, metavar="N", help="questions in the sample (default: 10)"
     )
     parser.add_argument("--retry-failed", action="store_true", help="try failed questions again")
-    _add_settings(parser, "where", *_ANSWERING, "batch", "budget")
+    add_settings(parser, "where", *ANSWERING_GROUPS, "batch", "budget")
 
 
-def _add_eval(commands: _Commands) -> None:
-    parser = _command(
+def _add_eval(commands: Commands) -> None:
+    parser = command(
         commands,
         "eval",
         "measure retrieval on labelled questions, or the answers of runs",
@@ -188,13 +120,13 @@ def _add_eval(commands: _Commands) -> None:
         "ircot and notes ask the model, and retrieve with --retriever",
     )
     parser.add_argument(
-        "--at", type=_positive, nargs="+", default=(2, 5, 10), metavar="K", help="cut-offs (default: 2 5 10)"
+        "--at", type=positive, nargs="+", default=(2, 5, 10), metavar="K", help="cut-offs (default: 2 5 10)"
     )
-    _add_settings(parser, "where", "retrieval", "walk", "graph", "notes", "embedder", "model", "budget")
+    add_settings(parser, "where", "retrieval", "walk", "graph", "notes", "embedder", "model", "budget")
 
 
-def _add_graph(commands: _Commands) -> None:
-    parser = _command(
+def _add_graph(commands: Commands) -> None:
+    parser = command(
         commands,
         "graph",
         "the knowledge graph: build it, see why passages are found, measure and export it",
@@ -202,18 +134,11 @@ def _add_graph(commands: _Commands) -> None:
     )
     actions = parser.add_subparsers(dest="action", metavar="ACTION", required=True)
     for add in (_add_graph_build, _add_graph_show, _add_graph_stats, _add_graph_export):
-        _add_common(add(actions), default=argparse.SUPPRESS)
+        add_common(add(actions), default=argparse.SUPPRESS)
 
 
-def _action(actions: _Commands, name: str, purpose: str, details: str) -> argparse.ArgumentParser:
-    parser: argparse.ArgumentParser = actions.add_parser(
-        name, help=purpose, description=f"{purpose[0].upper()}{purpose[1:]}. {details}"
-    )
-    return parser
-
-
-def _add_graph_build(actions: _Commands) -> argparse.ArgumentParser:
-    parser = _action(
+def _add_graph_build(actions: Commands) -> argparse.ArgumentParser:
+    parser = action(
         actions,
         "build",
         "build the graph of the workspace, or bring it up to date",
@@ -223,12 +148,12 @@ def _add_graph_build(actions: _Commands) -> argparse.ArgumentParser:
         "--import", dest="openie", type=Path, metavar="FILE", help="take entities and triples from a file of HippoRAG's"
     )
     parser.add_argument("--retry-failed", action="store_true", help="read passages again that the extractor failed for")
-    _add_settings(parser, "where", "graph", "model", "batch", "budget")
+    add_settings(parser, "where", "graph", "model", "batch", "budget")
     return parser
 
 
-def _add_graph_show(actions: _Commands) -> argparse.ArgumentParser:
-    parser = _action(
+def _add_graph_show(actions: Commands) -> argparse.ArgumentParser:
+    parser = action(
         actions,
         "show",
         "show why the passages for a question are found",
@@ -237,23 +162,23 @@ def _add_graph_show(actions: _Commands) -> argparse.ArgumentParser:
     )
     parser.add_argument("question")
     parser.add_argument("-k", "--k", metavar="K", help="passages (default: 5)")
-    parser.add_argument("--paths", type=_positive, default=3, metavar="N", help="paths to each (default: 3)")
+    parser.add_argument("--paths", type=positive, default=3, metavar="N", help="paths to each (default: 3)")
     parser.add_argument(
         "--output", type=Path, default=Path("graph.html"), metavar="FILE", help="the page (default: graph.html)"
     )
-    _add_settings(parser, "where", "graph", "walk", "embedder", "model")
+    add_settings(parser, "where", "graph", "walk", "embedder", "model")
     return parser
 
 
-def _add_graph_stats(actions: _Commands) -> argparse.ArgumentParser:
-    parser = _action(actions, "stats", "print the graph in numbers", "Builds it first where that is needed.")
-    parser.add_argument("--hubs", type=_positive, default=10, metavar="N", help="largest hubs named (default: 10)")
-    _add_settings(parser, "where", "graph", "model")
+def _add_graph_stats(actions: Commands) -> argparse.ArgumentParser:
+    parser = action(actions, "stats", "print the graph in numbers", "Builds it first where that is needed.")
+    parser.add_argument("--hubs", type=positive, default=10, metavar="N", help="largest hubs named (default: 10)")
+    add_settings(parser, "where", "graph", "model")
     return parser
 
 
-def _add_graph_export(actions: _Commands) -> argparse.ArgumentParser:
-    parser = _action(
+def _add_graph_export(actions: Commands) -> argparse.ArgumentParser:
+    parser = action(
         actions,
         "export",
         "write the graph for other programs",
@@ -267,12 +192,12 @@ def _add_graph_export(actions: _Commands) -> argparse.ArgumentParser:
     )
     parser.add_argument("--output", type=Path, required=True, metavar="FILE", help="a file; a folder for parquet")
     parser.add_argument("--overwrite", action="store_true", help="replace what is there")
-    _add_settings(parser, "where", "graph", "model")
+    add_settings(parser, "where", "graph", "model")
     return parser
 
 
-def _add_gate(commands: _Commands) -> None:
-    parser = _command(
+def _add_gate(commands: Commands) -> None:
+    parser = command(
         commands,
         "gate",
         "gates that retrieve only where it helps: collect outcomes, calibrate a gate from them, report on it",
@@ -283,61 +208,26 @@ def _add_gate(commands: _Commands) -> None:
     )
     actions = parser.add_subparsers(dest="action", metavar="ACTION", required=True)
     for add in (_add_gate_collect, _add_gate_calibrate, _add_gate_report):
-        _add_common(add(actions), default=argparse.SUPPRESS)
+        add_common(add(actions), default=argparse.SUPPRESS)
 
 
-def _add_collecting(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument(
-        "--signals",
-        type=_names,
-        default="question",
-        metavar="NAME,...",
-        help="what is measured: question, draft, ask, self-assessment, confidence, samples, prompts, popularity, "
-        "retrieval, neighbours, embedding, answers (default: question)",
-    )
-    parser.add_argument(
-        "--modes",
-        type=_names,
-        default="none,single",
-        metavar="MODE,...",
-        help="none, single, iterative (default: none,single)",
-    )
-
-
-def _add_aim(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument(
-        "--objective",
-        default="accuracy",
-        metavar="WHAT",
-        help="accuracy; price=0.02, less so much for each unit of cost; rate=0.6 or cost=3, at most that; "
-        "match=single:0.01, the cheapest within that of a mode; risk=0.2 (default: accuracy)",
-    )
-    _add_costs(parser)
-
-
-def _add_costs(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument(
-        "--costs", metavar="MODE=COST,...", help="of answering under each mode (default: none=0,single=1,iterative=4)"
-    )
-
-
-def _add_gate_collect(actions: _Commands) -> argparse.ArgumentParser:
-    parser = _action(
+def _add_gate_collect(actions: Commands) -> argparse.ArgumentParser:
+    parser = action(
         actions,
         "collect",
         "answer labelled questions under each mode, and measure what gates could decide by",
         "Each question once; the same command resumes. 200 questions are enough for a threshold, 500 for a model.",
     )
     parser.add_argument("questions", type=Path, help="JSONL with id, question, answers; or a public dataset's file")
-    _add_collecting(parser)
+    add_collecting(parser)
     parser.add_argument("--out", type=Path, required=True, metavar="FILE", help="the outcomes, as .jsonl")
     parser.add_argument("--retry-failed", action="store_true", help="try failed questions again")
-    _add_settings(parser, "where", *_MODES, "batch", "budget")
+    add_settings(parser, "where", *MODE_GROUPS, "batch", "budget")
     return parser
 
 
-def _add_gate_calibrate(actions: _Commands) -> argparse.ArgumentParser:
-    parser = _action(
+def _add_gate_calibrate(actions: Commands) -> argparse.ArgumentParser:
+    parser = action(
         actions,
         "calibrate",
         "choose a gate by cross-validation on outcomes, and save it",
@@ -347,15 +237,18 @@ def _add_gate_calibrate(actions: _Commands) -> argparse.ArgumentParser:
     parser.add_argument("outcomes_file", type=Path, metavar="OUTCOMES", help="JSONL of `ragloom gate collect`")
     parser.add_argument("--out", type=Path, required=True, metavar="FILE", help="the gate, as .json")
     parser.add_argument(
-        "--modes", type=_names, metavar="MODE,...", help="that the gate may choose (default: all that were collected)"
+        "--modes",
+        type=comma_separated,
+        metavar="MODE,...",
+        help="that the gate may choose (default: all that were collected)",
     )
-    _add_aim(parser)
+    add_aim(parser)
     parser.add_argument("--report", type=Path, metavar="FILE", help="a report in Markdown")
     return parser
 
 
-def _add_gate_report(actions: _Commands) -> argparse.ArgumentParser:
-    parser = _action(
+def _add_gate_report(actions: Commands) -> argparse.ArgumentParser:
+    parser = action(
         actions,
         "report",
         "replay gates on outcomes, beside never, always, at random and at best",
@@ -366,12 +259,12 @@ def _add_gate_report(actions: _Commands) -> argparse.ArgumentParser:
         "--gate", dest="gates", type=Path, action="append", default=[], metavar="FILE", help="may be repeated"
     )
     parser.add_argument("--out", type=Path, metavar="FILE", help="the report, in Markdown")
-    _add_costs(parser)
+    add_costs(parser)
     return parser
 
 
-def _add_flow(commands: _Commands) -> None:
-    parser = _command(
+def _add_flow(commands: Commands) -> None:
+    parser = command(
         commands,
         "flow",
         "the same as Prefect flows, at once or on a schedule",
@@ -383,14 +276,20 @@ def _add_flow(commands: _Commands) -> None:
     )
     parser.add_argument("--out", type=Path, metavar="FILE", help="answers as .jsonl or .parquet; a gate as .json")
     parser.add_argument("--report", type=Path, metavar="FILE", help="a report in Markdown")
-    _add_collecting(parser)
-    _add_aim(parser)
+    add_collecting(parser)
+    add_aim(parser)
     parser.add_argument("--cron", metavar="WHEN", help="stay and run on this schedule; needs `prefect server start`")
-    _add_settings(parser, *_SETTINGS_OF)
+    add_settings(parser, *SETTINGS_OF)
 
 
-def _add_models(commands: _Commands) -> None:
-    parser = _command(commands, "models", "the local models: list, pull, serve", "ragloom models pull smollm2 minilm")
+def _port(text: str) -> int:
+    if (port := positive(text)) > 65535:
+        raise argparse.ArgumentTypeError(f"{text!r} is no port: the highest is 65535")
+    return port
+
+
+def _add_models(commands: Commands) -> None:
+    parser = command(commands, "models", "the local models: list, pull, serve", "ragloom models pull smollm2 minilm")
     actions = parser.add_subparsers(dest="action", metavar="ACTION", required=True)
     actions.add_parser("list", help="names, licences, where they come from")
     pull = actions.add_parser("pull", help="fetch models into the cache, checksums verified")
@@ -399,11 +298,11 @@ def _add_models(commands: _Commands) -> None:
     serve.add_argument("name", nargs="?", default="smollm2")
     serve.add_argument("--host", default="127.0.0.1")
     serve.add_argument("--port", type=_port, default=8080)
-    for action in actions.choices.values():  # `models list --json` as well as `models --json list`
-        _add_common(action, default=argparse.SUPPRESS)
+    for each in actions.choices.values():  # `models list --json` as well as `models --json list`
+        add_common(each, default=argparse.SUPPRESS)
 
 
-def _add_doctor(commands: _Commands) -> None:
-    parser = _command(commands, "doctor", "check a workspace, row by row", "ragloom doctor --workspace workspace")
+def _add_doctor(commands: Commands) -> None:
+    parser = command(commands, "doctor", "check a workspace, row by row", "ragloom doctor --workspace workspace")
     parser.add_argument("--salvage", type=Path, metavar="FOLDER", help="copy every good row into a new workspace")
-    _add_settings(parser, "where")
+    add_settings(parser, "where")
