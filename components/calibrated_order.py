@@ -12,7 +12,6 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from math import isfinite, sqrt
 from pathlib import Path
-from sys import float_info
 from typing import TYPE_CHECKING
 
 from ragloom.codec import to_json
@@ -28,6 +27,8 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 LEAST_QUESTIONS = 20  # of flat profiles over 10 questions 8 in 100 passed for an effect, over 20 no more than 6
+_DEGREE = 2  # of the curve, a parabola: up or down, or up and down
+_SCHEFFE = (0.0, sqrt(3.841), sqrt(5.991))  # roots of chi-squared at .95, by degrees of freedom
 _FORMAT = 1
 _AGAIN = "calibrate the order again"
 
@@ -91,10 +92,6 @@ class PositionProfile:
         """
         needed = _SCHEFFE[min(len(self.curve) - 1, _DEGREE)] * self.difference_error
         return self.difference > max(needed, 1e-9)  # more than rounding leaves of a curve that is flat
-
-
-_DEGREE = 2  # a parabola: up or down, or up and down
-_SCHEFFE = (0.0, sqrt(3.841), sqrt(5.991))  # roots of chi-squared at .95, by degrees of freedom
 
 
 def fit_profile(outcomes: Sequence[Placed], k: int) -> PositionProfile:
@@ -233,48 +230,23 @@ class CalibratedOrder:
             record = read_object(Path(path))
             if record.fields.get("format") != _FORMAT:
                 raise record.error(f"the field 'format' must be {_FORMAT}: another version wrote it, or something else")
-            bound_to = _object(record, "bound_to")
+            bound_to = record.inner("bound_to")
             return CalibratedOrder(
-                _profile(_object(record, "profile")), {name: bound_to.string(name) for name in bound_to.fields}
+                _profile(record.inner("profile")), {name: bound_to.string(name) for name in bound_to.fields}
             )
         except InputError as error:
             raise ConfigError(error.problem, error.remedy or _AGAIN) from None
 
 
-# ---- Reading, field by field: what is in a file is not to be trusted
-
-
 def _profile(record: Record) -> PositionProfile:
-    accuracies, errors, curve = (_numbers(record, name) for name in ("accuracies", "errors", "curve"))
+    accuracies, errors, curve = (record.numbers(name) for name in ("accuracies", "errors", "curve"))
     if not curve or not len(accuracies) == len(errors) == len(curve):
         raise record.error("'accuracies', 'errors' and 'curve' must be of one length, and not empty")
     return PositionProfile(
-        int(_number(record, "questions")),
+        int(record.number("questions")),
         accuracies,
         errors,
         curve,
-        _number(record, "difference"),
-        _number(record, "difference_error"),
+        record.number("difference"),
+        record.number("difference_error"),
     )
-
-
-def _object(record: Record, name: str) -> Record:
-    value = record.fields.get(name)
-    if not isinstance(value, dict):
-        raise record.error(f"the field {name!r} must be an object")
-    return Record(value, f"{record.place}, {name}")
-
-
-def _numbers(record: Record, name: str) -> tuple[float, ...]:
-    value = record.fields.get(name)
-    if not isinstance(value, list):
-        raise record.error(f"the field {name!r} must be a list of numbers")
-    entries = Record({str(place): entry for place, entry in enumerate(value)}, f"{record.place}, {name}")
-    return tuple(_number(entries, entry) for entry in entries.fields)
-
-
-def _number(record: Record, name: str) -> float:
-    value = record.fields.get(name)
-    if isinstance(value, bool) or not isinstance(value, int | float) or not abs(value) <= float_info.max:
-        raise record.error(f"the field {name!r} must be a number")  # an integer of JSON may be too large for a float
-    return value

@@ -5,8 +5,6 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from sys import float_info
-from typing import TypeGuard
 
 from ragloom.codec import to_json
 from ragloom.components.configuration import Always, Chooser, FeatureSpace, LinearWorth, NearestWorth
@@ -55,7 +53,7 @@ def load_chooser(path: str | Path) -> Chooser:
 
 def _linear(record: Record) -> LinearWorth:
     return LinearWorth(
-        _space(record), tuple(record.strings("names")), _table(record, "weights"), _numbers(record, "intercepts")
+        _space(record), tuple(record.strings("names")), _table(record, "weights"), record.numbers("intercepts")
     )
 
 
@@ -69,37 +67,21 @@ def _nearest(record: Record) -> NearestWorth:
 
 
 def _space(record: Record) -> FeatureSpace:
-    fields = record.fields.get("space")
-    if not isinstance(fields, dict):
-        raise record.error("the field 'space' must be an object")
-    space = Record(fields, f"{record.place}, space")
+    space = record.inner("space")
     return FeatureSpace(
         tuple(space.strings("features")),
-        _numbers(space, "means"),
-        _numbers(space, "scales"),
+        space.numbers("means"),
+        space.numbers("scales"),
         space.string("measured_by"),
     )
 
 
-def _numbers(record: Record, name: str) -> tuple[float, ...]:
-    value = record.fields.get(name)
-    if not _is_numbers(value):
-        raise record.error(f"the field {name!r} must be a list of numbers")
-    return tuple(value)
-
-
 def _table(record: Record, name: str) -> tuple[tuple[float, ...], ...]:
     value = record.fields.get(name)
-    if not isinstance(value, list) or not all(_is_numbers(row) for row in value):
+    if not isinstance(value, list):
         raise record.error(f"the field {name!r} must be a list of lists of numbers")
-    return tuple(tuple(row) for row in value)
-
-
-def _is_numbers(value: object) -> TypeGuard[list[float]]:
-    return isinstance(value, list) and all(
-        isinstance(entry, int | float) and not isinstance(entry, bool) and abs(entry) <= float_info.max
-        for entry in value  # compared, not converted: an integer of JSON may be too large for a float
-    )
+    rows = Record({f"{name}[{position}]": row for position, row in enumerate(value)}, record.place)
+    return tuple(rows.numbers(row) for row in rows.fields)
 
 
 _KINDS: Mapping[str, Callable[[Record], Chooser]] = {

@@ -13,7 +13,8 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, BinaryIO, NoReturn
+from sys import float_info
+from typing import Any, BinaryIO, NoReturn, TypeGuard
 
 from ragloom.errors import InputError
 
@@ -65,6 +66,27 @@ class Record:
             raise self.error(f"the field {name!r} must be a list of strings, found {self._found(name)}")
         return value
 
+    def number(self, name: str) -> float:
+        """The field, which must be a number that is a finite float."""
+        value = self.fields.get(name)
+        if not _is_number(value):
+            raise self.error(f"the field {name!r} must be a finite number, found {self._found(name)}")
+        return value
+
+    def numbers(self, name: str) -> tuple[float, ...]:
+        """The field, which must be a list of numbers that are finite floats."""
+        value = self.fields.get(name)
+        if not isinstance(value, list) or not all(map(_is_number, value)):
+            raise self.error(f"the field {name!r} must be a list of finite numbers, found {self._found(name)}")
+        return tuple(value)
+
+    def inner(self, name: str) -> Record:
+        """The field, which must be an object, as a record."""
+        value = self.fields.get(name)
+        if not isinstance(value, dict):
+            raise self.error(f"the field {name!r} must be an object, found {self._found(name)}")
+        return Record(value, f"{self.place}, {name}")
+
     def parts(self, name: str) -> list[Record]:
         """The field, which must be a list of objects, as records."""
         value = self.fields.get(name)
@@ -95,6 +117,11 @@ class Record:
         if isinstance(value, list):
             return "a list that holds " + (", ".join(sorted({kind(entry) for entry in value})) or "nothing")
         return kind(value)
+
+
+def _is_number(value: object) -> TypeGuard[float]:
+    # compared, not converted: an integer of JSON may be too large for a float
+    return isinstance(value, int | float) and not isinstance(value, bool) and abs(value) <= float_info.max
 
 
 def kind(value: Any) -> str:
