@@ -31,13 +31,14 @@ from ragloom.components.minilm import LocalEmbedder
 from ragloom.components.question_embedding import QuestionEmbedding
 from ragloom.components.question_features import QuestionFeatures
 from ragloom.components.vector_cache import CachedEmbedder
-from ragloom.pipelines.calibration import calibrate, saved_gate, with_features
+from ragloom.pipelines.calibration import calibrate
 from ragloom.pipelines.drift import drift, unknown_share
 from ragloom.pipelines.evaluation import paired_bootstrap
 from ragloom.pipelines.gate_evaluation import at_random, decided_values, mean_cost, mix_of, oracle
 from ragloom.pipelines.gate_fitting import Recipe
 from ragloom.pipelines.gate_objectives import Objective
-from ragloom.pipelines.outcomes import Outcome, read_outcomes, right
+from ragloom.pipelines.gate_saving import saved_gate
+from ragloom.pipelines.outcomes import Outcome, read_outcomes, right, with_features
 from ragloom.pipelines.report import Table, signed
 from ragloom.store import Store
 

@@ -52,7 +52,7 @@ class SavedGate:
         results: what it reached out of fold, by name.
         scores: at most a few hundred scores of the calibration questions, to tell drift by.
         words: those of the calibration questions, in lower case, to tell strange questions by.
-        unknown_shares: for calibration questions, the share of words that no other one of them has.
+        unknown_shares: for calibration questions, the share of their distinct words that no other one has.
     """
 
     rule: Rule

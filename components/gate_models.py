@@ -1,6 +1,6 @@
 """Rules fitted to labelled outcomes: logistic models of which mode answers right, and what follows from them.
 
-Numbers only: fitting takes scikit-learn (`pipelines/calibration.py`), deciding takes nothing.
+Numbers only: fitting takes scikit-learn (`pipelines/gate_fitting.py`), deciding takes nothing.
 """
 
 from __future__ import annotations

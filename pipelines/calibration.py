@@ -8,38 +8,26 @@ rows inside. Those decisions are what the gate is judged by, and returned for ea
 from __future__ import annotations
 
 import importlib.util
-from collections import Counter
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass, replace
-from itertools import combinations
-from math import isfinite
-from typing import TYPE_CHECKING, Literal, Protocol, get_args
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from ragloom.components.answer_words import normalise
-from ragloom.components.gate_file import SavedGate
-from ragloom.components.gate_models import Failure, LinearModel, Router
-from ragloom.components.gate_rules import Fixed, Threshold
-from ragloom.components.gating import MODES, Decision, Mode, Rule, Signal, observe
-from ragloom.components.question_features import question_words
+from ragloom.components.gate_rules import Fixed
+from ragloom.components.gating import MODES, Decision, Mode, Rule
 from ragloom.errors import ConfigError, InputError
-from ragloom.pipelines.drift import unknown_share
 from ragloom.pipelines.gate_fitting import Examples, Recipe, examples, fit
+from ragloom.pipelines.gate_kinds import KINDS, Kind, KindName, Routing, kinds_to_try
 from ragloom.pipelines.gate_objectives import COSTS, Labels, Objective, beats, best_policy
 from ragloom.pipelines.outcomes import Outcome, modes_of, right
-from ragloom.types import content_id
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 FEWEST = 50  # rows; below there is nothing to learn
 FEW = 200  # rows; below a threshold is mostly chance
-SAMPLE = 201  # quantiles that a saved gate keeps
-SETTINGS = 100  # thresholds or prices that are tried
-
-Kind = Literal["threshold", "failure", "uplift", "routing"]
-KINDS: tuple[Kind, ...] = get_args(Kind)
 RECIPES = (
     Recipe(terms=0.0),
     Recipe(terms=1.0),
@@ -97,7 +85,7 @@ def calibrate(
     costs: Mapping[Mode, float] = COSTS,
     modes: Sequence[Mode] | None = None,
     metric: str = "contains",
-    kinds: Collection[Kind] = KINDS,
+    kinds: Collection[KindName] = KINDS,
     recipes: Sequence[Recipe] = RECIPES,
     folds: int = 5,
     seed: int = 0,
@@ -133,7 +121,7 @@ def calibrate(
             f"the gate is to match {objective.match}, and the modes are {', '.join(given.labels.modes)}",
             "name one of these, or collect answers of that mode for every question",
         )
-    tried = _tried(given, kinds, recipes, objective)
+    tried = kinds_to_try(given, kinds, recipes, objective)
     everything = np.arange(len(outcomes))
     choices = np.zeros(len(outcomes), np.intp)
     decisions: dict[int, Decision] = {}
@@ -174,62 +162,6 @@ def calibrate(
         folds=tuple(results),
         warnings=_warnings(given),
     )
-
-
-def with_features(outcomes: Sequence[Outcome], signals: Sequence[Signal]) -> tuple[Outcome, ...]:
-    """The outcomes with what the signals measure of their questions added; for signals that ask no model."""
-    return tuple(
-        replace(outcome, features={**outcome.features, **_measured(outcome.question, signals)}) for outcome in outcomes
-    )
-
-
-def saved_gate(
-    calibration: Calibration,
-    outcomes: Sequence[Outcome],
-    *,
-    signals: Sequence[str] = (),
-    bound_to: Mapping[str, str] | None = None,
-) -> SavedGate:
-    """The gate to save, with what tells later whether questions are still of the kind it was calibrated on.
-
-    Args:
-        calibration: of these outcomes.
-        outcomes: the rows.
-        signals: names of those that measure what the rule looks at.
-        bound_to: what its numbers hold for: model, prompts.
-    """
-    frequency = Counter(word for outcome in outcomes for word in set(question_words(outcome.question)))
-    shared = frozenset(word for word, rows in frequency.items() if rows > 1)
-    return SavedGate(
-        calibration.rule,
-        tuple(signals),
-        bound_to or {},
-        str(calibration.objective),
-        calibration.metric,
-        content_id(*(f"{outcome.question_id} {sorted(outcome.answers.items())}" for outcome in outcomes)),
-        _results(calibration, outcomes),
-        _sample([calibration.rule(outcome.question, outcome.features).score for outcome in outcomes]),
-        tuple(sorted(frequency)),
-        _sample([unknown_share(outcome.question, shared) for outcome in outcomes]),
-    )
-
-
-def _results(calibration: Calibration, outcomes: Sequence[Outcome]) -> dict[str, float]:
-    """What the rule reached; where it is a fixed mode, that one's."""
-    accuracy, cost = calibration.accuracy, calibration.cost
-    if isinstance(calibration.rule, Fixed):
-        accuracy, cost = calibration.fixed[calibration.rule.mode]
-    return {"accuracy": accuracy, "cost": cost, "questions": len(outcomes)}
-
-
-def _sample(values: Sequence[float]) -> tuple[float, ...]:
-    """Their quantiles; unknown ones are left out."""
-    known = [value for value in values if isfinite(value)]
-    return tuple(np.quantile(known, np.linspace(0, 1, SAMPLE)).tolist()) if known else ()
-
-
-def _measured(question: str, signals: Sequence[Signal]) -> dict[str, float]:
-    return {name: value for signal in signals for name, value in observe(signal, question).features.items()}
 
 
 def _examples(outcomes: Sequence[Outcome], modes: Sequence[Mode], costs: Mapping[Mode, float], metric: str) -> Examples:
@@ -294,169 +226,11 @@ def _warnings(given: Examples) -> tuple[str, ...]:
     return tuple(warnings)
 
 
-# ---- Kinds of gates, each with one setting that is chosen: a threshold or a price
-
-
-class _Kind(Protocol):
-    @property
-    def recipe(self) -> Recipe | None:
-        """Of the models it needs."""
-        ...
-
-    def scores(self, given: Examples, rows: NDArray[np.intp], chances: NDArray[np.float64]) -> NDArray[np.float64]:
-        """What it decides by; chances are of a right answer, (rows, modes)."""
-        ...
-
-    def settings(self, scores: NDArray[np.float64]) -> NDArray[np.float64]:
-        """Those that are tried for such scores, from the cheapest."""
-        ...
-
-    def choices(self, scores: NDArray[np.float64], settings: NDArray[np.float64]) -> NDArray[np.intp]:
-        """(settings, rows), places in the modes."""
-        ...
-
-    def rule(self, setting: float, models: Mapping[Mode, LinearModel]) -> Rule:
-        """The rule of a setting."""
-        ...
-
-
-@dataclass(frozen=True)
-class _OneFeature:
-    """Retrieves where a feature lies beyond a threshold or is unknown."""
-
-    labels: Labels
-    feature: str
-    side: Literal["above", "below"]
-    place: int  # of the mode, among the modes
-    recipe: Recipe | None = None
-
-    def __str__(self) -> str:
-        return f"{self.feature} {self.side} a threshold, then {self.labels.modes[self.place]}"
-
-    def scores(self, given: Examples, rows: NDArray[np.intp], chances: NDArray[np.float64]) -> NDArray[np.float64]:
-        values = given.features[rows, given.names.index(self.feature)]
-        values = values if self.side == "above" else -values
-        return np.where(np.isnan(values), np.inf, values)
-
-    def settings(self, scores: NDArray[np.float64]) -> NDArray[np.float64]:
-        return _thresholds(scores)
-
-    def choices(self, scores: NDArray[np.float64], settings: NDArray[np.float64]) -> NDArray[np.intp]:
-        return np.where(scores > settings[:, None], self.place, 0)
-
-    def rule(self, setting: float, models: Mapping[Mode, LinearModel]) -> Rule:
-        bound = setting if self.side == "above" else -setting
-        return Threshold(self.feature, bound, self.side, self.labels.modes[self.place])
-
-
-@dataclass(frozen=True)
-class _LikelyFailure:
-    """Retrieves where a model expects the answer without passages to be wrong."""
-
-    labels: Labels
-    recipe: Recipe
-    place: int
-
-    def __str__(self) -> str:
-        return f"failure by {self.recipe}, then {self.labels.modes[self.place]}"
-
-    def scores(self, given: Examples, rows: NDArray[np.intp], chances: NDArray[np.float64]) -> NDArray[np.float64]:
-        return 1 - chances[:, 0]
-
-    def settings(self, scores: NDArray[np.float64]) -> NDArray[np.float64]:
-        return _thresholds(scores)
-
-    def choices(self, scores: NDArray[np.float64], settings: NDArray[np.float64]) -> NDArray[np.intp]:
-        return np.where(scores > settings[:, None], self.place, 0)
-
-    def rule(self, setting: float, models: Mapping[Mode, LinearModel]) -> Rule:
-        return Failure(models["none"], setting, self.labels.modes[self.place])
-
-
-@dataclass(frozen=True)
-class _Routing:
-    """Takes the mode of highest utility; the setting is the price.
-
-    Chances of a logistic model need no tuning where the price is given, and tuning costs: on the 3,000 questions of
-    benchmarks/gate_router.py it lost .002 of the objective at a price of .01. A limit is met by the lowest price that
-    keeps to it.
-    """
-
-    labels: Labels
-    recipe: Recipe
-    places: tuple[int, ...]
-    objective: Objective
-
-    def __str__(self) -> str:
-        return f"routing {'/'.join(self.labels.modes[place] for place in self.places)} by {self.recipe}"
-
-    def scores(self, given: Examples, rows: NDArray[np.intp], chances: NDArray[np.float64]) -> NDArray[np.float64]:
-        return chances[:, list(self.places)]
-
-    def settings(self, scores: NDArray[np.float64]) -> NDArray[np.float64]:
-        """Prices at which decisions change, from the highest; none below 0, which would pay for retrieving."""
-        if self.objective.unconditional:
-            return np.array([self.objective.price])
-        costs = self.labels.costs[list(self.places)]
-        changes = [
-            (scores[:, dearer] - scores[:, cheaper]) / (costs[dearer] - costs[cheaper])
-            for cheaper, dearer in combinations(range(len(costs)), 2)
-            if costs[dearer] > costs[cheaper]
-        ]
-        prices = np.quantile(np.concatenate([np.zeros(1), *changes]), np.linspace(0, 1, SETTINGS - 1))
-        prices = np.unique(np.maximum(prices, 0))[::-1]
-        if self.objective.cost_limit is None:
-            return prices
-        fitting = self.labels.cost(self.choices(scores, prices)) <= self.objective.cost_limit
-        return prices[fitting][-1:] if fitting.any() else prices[:1]
-
-    def choices(self, scores: NDArray[np.float64], settings: NDArray[np.float64]) -> NDArray[np.intp]:
-        places = np.array(self.places)
-        utilities = scores - settings[:, None, None] * self.labels.costs[places]
-        choices: NDArray[np.intp] = places[utilities.argmax(axis=-1)]
-        return choices
-
-    def rule(self, setting: float, models: Mapping[Mode, LinearModel]) -> Rule:
-        modes = [self.labels.modes[place] for place in self.places]
-        costs = {self.labels.modes[place]: float(self.labels.costs[place]) for place in self.places}
-        return Router({mode: models[mode] for mode in modes}, costs, setting)
-
-
-def _thresholds(scores: NDArray[np.float64]) -> NDArray[np.float64]:
-    """From the highest, which retrieves for unknown ones only, to one below all; each a score or quantile of them."""
-    known = np.unique(scores[np.isfinite(scores)])
-    if not len(known):
-        return np.zeros(1)
-    cuts = known if len(known) < SETTINGS else np.quantile(known, np.linspace(0, 1, SETTINGS - 1), method="nearest")
-    return np.concatenate([cuts[::-1], [known[0] - 1]])
-
-
-def _tried(given: Examples, names: Collection[Kind], recipes: Sequence[Recipe], objective: Objective) -> list[_Kind]:
-    """From the simplest: the first of equals is taken."""
-    labels, others = given.labels, range(1, len(given.labels.modes))
-    sides: tuple[Literal["above", "below"], ...] = ("above", "below")
-    kinds: list[_Kind] = []
-    if "threshold" in names:
-        telling = [name for name, embedded in zip(given.names, given.embedded, strict=True) if not embedded]
-        kinds += [_OneFeature(labels, name, side, place) for place in others for name in telling for side in sides]
-    for recipe in recipes:
-        if recipe.embedding and not given.embedded.any():
-            continue
-        if "failure" in names:
-            kinds += [_LikelyFailure(labels, recipe, place) for place in others]
-        subsets = [(0, place) for place in others] if "uplift" in names else []
-        subsets += [(0, *others)] if "routing" in names else []
-        kinds += [_Routing(labels, recipe, places, objective) for places in dict.fromkeys(subsets)]
-    if not kinds:
-        raise ConfigError("there is no gate to try: no features and no recipe", "collect features, or name a recipe")
-    return kinds
-
-
 def _chosen(
-    given: Examples, rows: NDArray[np.intp], kinds: Sequence[_Kind], objective: Objective, *, folds: int, seed: int
+    given: Examples, rows: NDArray[np.intp], kinds: Sequence[Kind], objective: Objective, *, folds: int, seed: int
 ) -> tuple[str, Rule]:
     """The best kind and setting by cross-validation on these rows alone, fitted to all of them."""
-    if len(kinds) == 1 and isinstance(only := kinds[0], _Routing) and objective.unconditional:  # nothing to choose
+    if len(kinds) == 1 and isinstance(only := kinds[0], Routing) and objective.unconditional:  # nothing to choose
         return str(only), only.rule(objective.price, fit(given, rows, only.recipe).models())
     labels = given.labels.of(rows)
     chances = _chances(given, rows, kinds, folds, seed)
@@ -472,7 +246,7 @@ def _chosen(
 
 
 def _chances(
-    given: Examples, rows: NDArray[np.intp], kinds: Sequence[_Kind], folds: int, seed: int
+    given: Examples, rows: NDArray[np.intp], kinds: Sequence[Kind], folds: int, seed: int
 ) -> dict[Recipe | None, NDArray[np.float64]]:
     """Of a right answer by recipe, (rows, modes), each row's from models fitted without its fold."""
     place = np.empty(len(given.questions), np.intp)

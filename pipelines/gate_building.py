@@ -11,12 +11,13 @@ from ragloom.components.gate_file import SavedGate
 from ragloom.components.gating import MODES, Decision, Mode
 from ragloom.components.question_features import QuestionFeatures
 from ragloom.errors import ConfigError, InputError
-from ragloom.pipelines.calibration import calibrate, saved_gate, with_features
+from ragloom.pipelines.calibration import calibrate
 from ragloom.pipelines.gate_evaluation import replay
 from ragloom.pipelines.gate_objectives import COSTS, Objective
 from ragloom.pipelines.gate_report import gates_table, write_gate_report
+from ragloom.pipelines.gate_saving import saved_gate
 from ragloom.pipelines.gates import SignalName, signals_of
-from ragloom.pipelines.outcomes import Outcome
+from ragloom.pipelines.outcomes import Outcome, with_features
 from ragloom.pipelines.report import Table
 
 _OBJECTIVES = "use accuracy, price=0.02, rate=0.6, cost=3, match=single:0.01 or risk=0.2"

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, field, fields, replace
 from math import isnan, nan
 from pathlib import Path
 from typing import Any
 
 from ragloom.codec import to_json
 from ragloom.components.answer_words import normalise
-from ragloom.components.gating import MODES, Mode
+from ragloom.components.gating import MODES, Mode, Signal, observe
 from ragloom.components.records import Record, read_records
 from ragloom.errors import ConfigError, InputError
 from ragloom.pipelines.evaluation import ANSWER_METRICS, exact_match
@@ -77,6 +77,17 @@ def right(outcome: Outcome, mode: Mode, metric: str = "contains") -> float:
     if metric == "contains" and any(normalise(gold) in _YES_OR_NO for gold in outcome.golds):
         return exact_match(answer, outcome.golds)
     return ANSWER_METRICS[metric](answer, outcome.golds)
+
+
+def with_features(outcomes: Sequence[Outcome], signals: Sequence[Signal]) -> tuple[Outcome, ...]:
+    """The outcomes with what the signals measure of their questions added; for signals that ask no model."""
+    return tuple(
+        replace(outcome, features={**outcome.features, **_measured(outcome.question, signals)}) for outcome in outcomes
+    )
+
+
+def _measured(question: str, signals: Sequence[Signal]) -> dict[str, float]:
+    return {name: value for signal in signals for name, value in observe(signal, question).features.items()}
 
 
 # ---- Files

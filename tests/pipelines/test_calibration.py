@@ -17,11 +17,11 @@ from ragloom.components.gate_rules import Fixed, Threshold
 from ragloom.components.gating import MODES, Mode
 from ragloom.components.question_features import QuestionFeatures
 from ragloom.errors import ConfigError, InputError
-from ragloom.pipelines.calibration import calibrate, saved_gate, with_features
-from ragloom.pipelines.drift import unknown_share
+from ragloom.pipelines.calibration import calibrate
 from ragloom.pipelines.gate_fitting import Recipe, examples, fit
 from ragloom.pipelines.gate_objectives import Labels, Objective
-from ragloom.pipelines.outcomes import Outcome, right
+from ragloom.pipelines.gate_saving import saved_gate
+from ragloom.pipelines.outcomes import Outcome, right, with_features
 
 TWO: Mapping[Mode, float] = {"none": 0, "single": 1}
 FEATURES_ONLY = (Recipe(terms=0.0),)
@@ -298,12 +298,3 @@ def test_what_cannot_be_calibrated_is_refused() -> None:
 def test_an_objective_that_cannot_be_is_refused(wrong: Mapping[str, float], message: str) -> None:
     with pytest.raises(ValueError, match=message):
         Objective(**wrong)  # type: ignore[arg-type]  # wrong on purpose
-
-
-def test_words_are_counted_alike_in_calibration_and_use() -> None:
-    asked = "who built the mill of the town and the moat of the vale?"
-    rows = [row(n, n % 3 > 0, n % 2 == 0, f"the mill of the town and the vale: who built {n}?", x=n) for n in range(60)]
-    rows.append(row(60, True, False, asked, x=60))
-    shares = saved_gate(calibrate(rows, costs=TWO, recipes=FEATURES_ONLY), rows).unknown_shares
-    others = {"who", "built", "the", "mill", "of", "town", "and", "vale"}
-    assert max(shares) == unknown_share(asked, others) == pytest.approx(1 / 13)
