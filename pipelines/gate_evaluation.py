@@ -19,12 +19,11 @@ from ragloom.pipelines.gate_metrics import (
     curve_area,
     risk_curve,
 )
+from ragloom.pipelines.gate_objectives import COSTS
 from ragloom.pipelines.outcomes import Outcome, right
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
-
-MODEL_CALLS: Mapping[Mode, float] = {"none": 1, "single": 2, "iterative": 5}  # IRCoT takes about five a question
 
 
 def replay(rule: Rule, outcomes: Sequence[Outcome]) -> list[Decision]:
@@ -123,7 +122,7 @@ def evaluate_gate(
     decisions: Sequence[Decision],
     *,
     metric: str = "contains",
-    costs: Mapping[Mode, float] = MODEL_CALLS,
+    costs: Mapping[Mode, float] = COSTS,
     retrieval: Mode = "single",
 ) -> GateEvaluation:
     """Judge a gate's decisions by what became of the same questions.
@@ -134,7 +133,7 @@ def evaluate_gate(
         outcomes: answered without passages, under `retrieval`, and under the mode decided on.
         decisions: in the order of the outcomes.
         metric: how right answers are, see `ragloom.pipelines.outcomes.right`.
-        costs: price of a question under each mode, by default in calls to the model.
+        costs: price of a question under each mode, by default in retrievals.
         retrieval: what retrieving means for the curve, for benefit, and for questions that were not retrieved for.
 
     Raises:

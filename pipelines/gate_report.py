@@ -18,7 +18,6 @@ from ragloom.components.gating import Decision, Mode
 from ragloom.errors import InputError
 from ragloom.pipelines.evaluation import bootstrap, paired_bootstrap
 from ragloom.pipelines.gate_evaluation import (
-    MODEL_CALLS,
     GateEvaluation,
     at_random,
     decided_values,
@@ -28,6 +27,7 @@ from ragloom.pipelines.gate_evaluation import (
     oracle,
     replay,
 )
+from ragloom.pipelines.gate_objectives import COSTS
 from ragloom.pipelines.outcomes import Outcome, modes_of
 from ragloom.pipelines.report import SEED, Table, signed
 from ragloom.writing import write_aside
@@ -45,7 +45,7 @@ def write_gate_report(
     gates: Gates,
     *,
     metric: str = "contains",
-    costs: Mapping[Mode, float] = MODEL_CALLS,
+    costs: Mapping[Mode, float] = COSTS,
 ) -> None:
     """Write what the gates are worth in Markdown: on all questions, and on each group where there are several.
 
@@ -63,7 +63,7 @@ def gate_report(
     gates: Gates,
     *,
     metric: str = "contains",
-    costs: Mapping[Mode, float] = MODEL_CALLS,
+    costs: Mapping[Mode, float] = COSTS,
 ) -> str:
     """The text of `write_gate_report`."""
     _, always, *_ = _modes(outcomes)
@@ -113,7 +113,7 @@ def gates_table(
     gates: Gates,
     *,
     metric: str = "contains",
-    costs: Mapping[Mode, float] = MODEL_CALLS,
+    costs: Mapping[Mode, float] = COSTS,
 ) -> Table:
     """Accuracy, retrieval and cost: of never and always, of each gate above a random one, and of oracles.
 

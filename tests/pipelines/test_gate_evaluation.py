@@ -67,7 +67,7 @@ def test_a_gate_on_five_questions() -> None:
     assert found.accuracy == pytest.approx(0.8)
     assert found.mix == {"none": 0.4, "single": 0.6, "iterative": 0}
     assert found.retrieval_rate == pytest.approx(0.6)
-    assert found.cost == pytest.approx(0.4 * 1 + 0.6 * 2)
+    assert found.cost == pytest.approx(0.6)
     assert found.retrieved == Effects(helped=2, unchanged=1, hurt=0)
     assert found.skipped == Effects(helped=0, unchanged=1, hurt=1)
     assert found.distraction == pytest.approx(1 / 2)

@@ -57,7 +57,7 @@ def test_a_gate_stands_between_what_knows_nothing_and_what_knows_all() -> None:
         "oracle (none, single, iterative)": 1,
     }
     assert column(table, "retrieved")["unsure"] == column(table, "retrieved")["random, same shares"] == "50.0%"
-    assert column(table, "cost")["unsure"] == "1.50"
+    assert column(table, "cost")["unsure"] == "0.50"
     assert column(table, "share of none / single / iterative")["oracle (none, single, iterative)"] == (
         "0.50 / 0.25 / 0.25"
     )
