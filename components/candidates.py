@@ -41,6 +41,17 @@ class Candidates:
         """Whether the budget holds the combination."""
         return self.cost(places) <= self.budget
 
+    def chosen(self, places: Iterable[int]) -> tuple[Combination, float]:
+        """The combination of these places, and its cost.
+
+        Raises:
+            AssertionError: it costs more than the budget: a selector is wrong.
+        """
+        places = tuple(places)
+        cost = self.cost(places)
+        assert cost <= self.budget * (1 + 1e-9), f"selected {cost:g} tokens of {self.budget:g}"  # noqa: S101
+        return tuple(self.hits[place] for place in places), cost
+
     def filled(self, order: Iterable[int] | None = None) -> tuple[int, ...]:
         """What fits, taken in the order of the places, or in their own."""
         chosen: tuple[int, ...] = ()
@@ -160,17 +171,9 @@ class Scoring:
             AssertionError: it costs more than the budget: a selector is wrong.
         """
         chosen = tuple(self.best if places is None else places)
-        cost = self.cost(chosen)
-        assert cost <= self.candidates.budget * (1 + 1e-9), f"selected {cost:g} tokens of {self.candidates.budget:g}"  # noqa: S101
-        worth = self._known.get(self._key(chosen), 0.0) if chosen else 0.0
-        return Selection(
-            tuple(self.candidates.hits[place] for place in chosen),
-            cost,
-            worth,
-            self.frontier(),
-            self.evaluations,
-            reason or self.candidates.reason,
-        )
+        worth = self._known.get(self._key(chosen), 0.0)
+        reason = reason or self.candidates.reason
+        return Selection(*self.candidates.chosen(chosen), worth, self.frontier(), self.evaluations, reason)
 
     def frontier(self) -> tuple[tuple[float, float], ...]:
         """(cost, reward) of the scored combinations that none of the same or lower cost beats, from the cheapest."""

@@ -72,11 +72,12 @@ class _ByRelevance:
         pool = candidates(hits, self.context_tokens, self.cost)
         with span("select", selector=type(self).__name__, candidates=len(pool.hits)) as attributes:
             places, reason = self._choose(pool) if pool.hits else _Choice((), pool.reason)
+            chosen, cost = pool.chosen(places)
+            attributes["cost"] = cost
             worth = relevance(pool.hits)
-            cost = attributes["cost"] = pool.cost(places)
             reward = fsum(worth[place] for place in places)
         frontier = ((cost, reward),) if places else ()
-        return Selection(tuple(pool.hits[place] for place in places), cost, reward, frontier, 0, reason)
+        return Selection(chosen, cost, reward, frontier, 0, reason)
 
     def __call__(self, query: str, hits: list[Hit], /) -> list[Hit]:
         """The hits of the selection; see `selected`."""
