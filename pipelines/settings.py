@@ -88,7 +88,7 @@ class Settings(BaseModel):
         description="retrievals of the ircot pipeline, a thought between each two; rounds of the notes pipeline after "
         "its first retrieval; by default 2 and 3",
     )
-    k: int = Field(default=5, ge=1, description="passages given to the reader")
+    k: int = Field(default=5, ge=1, description="passages given to the reader; of selectors, top-k alone heeds it")
     select: (
         Literal[
             "top-k",
@@ -108,7 +108,9 @@ class Settings(BaseModel):
         description="how passages are chosen from the candidates, so that the prompt fits context_tokens (1,024 if "
         "not set, of which the packaged prompts take half); by default the best k are taken",
     )
-    candidates: int = Field(default=30, ge=1, description="passages retrieved to select from")
+    candidates: int = Field(
+        default=30, ge=1, description="passages retrieved to select from; the best 60 of them are looked at"
+    )
     utility: Literal["coverage", "embedding", "rating", "draft"] = Field(
         default="coverage",
         description="what combinations of passages are scored by: what they cover of the question, the embedding of "
