@@ -79,11 +79,6 @@ class Notes:
     stop: Stop = ""
     usage: Usage = field(default=Usage(), compare=False)
 
-    @property
-    def parse_failures(self) -> int:
-        """Steps with a reply that could not be used."""
-        return sum(bool(step.failure) for step in self.steps)
-
 
 def notes_from_json(data: Mapping[str, Any]) -> Notes:
     """The notes that `ragloom.codec.to_json` made the data of.

@@ -11,11 +11,10 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import KW_ONLY, dataclass, field
 
 from ragloom.components.interleaving import first_sentence
-from ragloom.components.note_claims import Claim, Draft, Note, Plan
+from ragloom.components.note_claims import MOST_QUERIES, Claim, Draft, Note, Plan
 from ragloom.components.tokenizing import Tokenizer
 from ragloom.types import Chunk, Hit
 
-QUERIES = 2  # of a plan, as in Adaptive-Note
 NAME_WEIGHT = 2.0  # of the words of a name: other words of a question stand in passages about anything
 
 
@@ -78,7 +77,9 @@ class ExtractiveNoteTaker:
         queries: list[str] = []
         for name, claim in self._leads(question, note).values():
             stems = self.words(name)
-            if any(_begins(query, stems) for query in tried) or len(queries) == QUERIES:
+            if len(queries) == MOST_QUERIES:
+                break
+            if any(_begins(query, stems) for query in tried):
                 continue
             query = " ".join([name, *self._beyond(question, self._stems(claim.text).union(stems))])
             tried.append(self.words(query))

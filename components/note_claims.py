@@ -32,6 +32,8 @@ class Claim:
     conflicts: tuple[str, ...] = ()
 
 
+MOST_QUERIES = 2  # of a plan, as in Adaptive-Note
+
 Note = tuple[Claim, ...]  # in the order in which the claims were added
 
 
@@ -56,7 +58,7 @@ class Plan:
 
     Attributes:
         missing: facts that the note lacks; none where it is complete.
-        queries: self-contained, at most two.
+        queries: self-contained, at most `MOST_QUERIES`.
         complete: the note is said to hold all that the question needs.
         failure: why the reply could not be used, empty if it could.
     """

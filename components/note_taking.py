@@ -14,15 +14,13 @@ from functools import cache
 from pathlib import Path
 
 from ragloom.components.completions import estimate_tokens
-from ragloom.components.note_claims import Claim, Draft, Note, Plan
+from ragloom.components.note_claims import MOST_QUERIES, Claim, Draft, Note, Plan
 from ragloom.components.passage_prompts import Prompt
 from ragloom.components.quotes import find_quote
 from ragloom.components.tokenizing import Tokenizer
 from ragloom.errors import BadReply
 from ragloom.run import span
 from ragloom.types import LLM, Chunk, Hit, Options, Reply
-
-MOST_QUERIES = 2
 
 _CUT_OFF = "the reply was cut off at max_tokens"
 _FENCES = re.compile(r"^\s*```.*$", re.MULTILINE)
@@ -66,9 +64,9 @@ class LLMNoteTaker:
         llm: the model.
         context_tokens: most tokens of a prompt, the reply not counted; None for no limit. Passages that do not fit are
             left out, the last ones first, and the span says how many were `dropped`.
-        note_tokens: most tokens of a note in a prompt, where a quarter of `context_tokens` is no less. Of a longer one
-            the claims that share the fewest words with the question are left out, of equal ones the oldest first; the
-            note itself keeps them, and the span says how many were `claims_left_out`.
+        note_tokens: most tokens of a note in a prompt; a quarter of `context_tokens` where that is less. Of a
+            longer note the claims that share the fewest words with the question are left out, of equal ones the oldest
+            first; the note itself keeps them, and the span says how many were `claims_left_out`.
         count_tokens: how they are counted.
         max_tokens: longest reply of `begin` and `refine`.
         options: further options of the calls.
