@@ -78,10 +78,10 @@ def _entropy(scores: Sequence[float]) -> float:
     """From 0 to 1: of a softmax over the scores, which are in standard deviations from their mean."""
     if len(scores) < 2:
         return nan
-    if scores[0] == scores[-1]:
-        return 1.0
     mean = fsum(scores) / len(scores)
     deviation = sqrt(fsum((score - mean) ** 2 for score in scores) / len(scores))
+    if scores[0] == scores[-1] or not deviation:  # squares of tiny differences are 0
+        return 1.0
     weights = [exp((score - mean) / deviation) for score in scores]
     total = fsum(weights)
     return -fsum(weight / total * log(weight / total) for weight in weights) / log(len(scores))

@@ -51,6 +51,10 @@ def test_equal_scores_have_no_gap_and_full_entropy(score: float) -> None:
     assert (found["top"], found["gap"], found["entropy"]) == (score, 0, 1)
 
 
+def test_scores_too_close_to_tell_apart_count_as_equal() -> None:
+    assert features(scored(2e-200, 1e-200))["entropy"] == 1
+
+
 def test_a_passage_that_stands_out_lowers_the_entropy() -> None:
     assert features(scored(9, 1, 1, 1, 1))["entropy"] < features(scored(9, 7, 5, 3, 1))["entropy"] < 1
 
