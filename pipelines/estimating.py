@@ -58,7 +58,12 @@ def estimate_batch(
 ) -> Estimate:
     """Answer a random sample of the run's pending questions and predict what the rest will take.
 
-    The ranges are 90 % bootstrap intervals of the sample's mean. The sample's answers belong to the run.
+    The ranges are 90 % bootstrap intervals of the sample's mean; the seconds lie between those of as many questions
+    side by side as the sample had, and of `workers`. The sample's answers belong to the run.
+
+    Raises:
+        InputError: no question of the sample was answered.
+        LLMError: the model failed on all of them.
     """
     pending = [item.question_id for item in store.items(run_id, status={"pending"})]
     chosen = set(random.Random(seed).sample(pending, min(sample, len(pending))))
@@ -70,7 +75,8 @@ def estimate_batch(
     ]
     if not runs:
         raise InputError(
-            f"run {run_id} has nothing left to estimate from", "read the failures, or name other questions"
+            f"run {run_id}: none of {len(chosen)} questions was answered: nothing to estimate from",
+            "read the failures, or name other questions",
         )
     left = report.pending
     usages = [record["usage"] for record in runs]

@@ -100,11 +100,11 @@ def open_modes(settings: Settings, store: Store) -> dict[Mode, Pipeline]:
     return {
         "none": ClosedBook(reader),
         "single": open_reading(settings.retriever, settings, store, reader),
-        "iterative": open_iterative(settings, store),
+        "iterative": _open_iterative(settings, store),
     }
 
 
-def open_iterative(settings: Settings, store: Store) -> Pipeline:
+def _open_iterative(settings: Settings, store: Store) -> Pipeline:
     """The pipeline of the iterative mode."""
     reader = open_reader(settings, store)
     if settings.iterative == "ircot":

@@ -49,8 +49,8 @@ class Settings(BaseModel):
     gate: str = Field(
         default="ask",
         description="what the adaptive pipeline decides by: never, always, random, ask, self-assessment, confidence, "
-        "draft, samples, prompts, popularity, retrieval, or the file of a calibrated gate (several, separated by "
-        "commas: the first that works with the model)",
+        "draft, samples, prompts, popularity, retrieval, neighbours, or the file of a calibrated gate (several, "
+        "separated by commas: the first that works with the model)",
     )
     gate_bound: float | None = Field(
         default=None,

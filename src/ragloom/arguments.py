@@ -231,8 +231,8 @@ def _add_gate_calibrate(actions: Commands) -> argparse.ArgumentParser:
         actions,
         "calibrate",
         "choose a gate by cross-validation on outcomes, and save it",
-        "No model is called; the gate holds for the model and prompts of the settings, which should be those of the "
-        "collection. Where no gate is better than a fixed mode, the fixed mode is what is saved.",
+        "No model is called; the gate holds for the model and prompts that the outcomes were collected "
+        "with. Where no gate is better than a fixed mode, the fixed mode is what is saved.",
     )
     parser.add_argument("outcomes_file", type=Path, metavar="OUTCOMES", help="JSONL of `ragloom gate collect`")
     parser.add_argument("--out", type=Path, required=True, metavar="FILE", help="the gate, as .json")
