@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from math import fsum, inf, isfinite
+from typing import Any
 
 from ragloom.components.combinations import Combination, Cost, RelativeUtility, Selection, Utility
 from ragloom.components.tokenizing import Tokenizer, searchable
@@ -106,6 +107,17 @@ def _same(words: frozenset[str], other: frozenset[str]) -> bool:
     return len(words & other) >= _SAME * len(words | other)
 
 
+def traced(selection: Selection) -> dict[str, Any]:
+    """The selection as attributes of a selector's span, which are JSON."""
+    return {
+        "selected": len(selection.hits),
+        "cost": selection.cost,
+        "reward": selection.reward if isfinite(selection.reward) else None,
+        "evaluations": selection.evaluations,
+        "stop": selection.reason,
+    }
+
+
 @dataclass
 class Scoring:
     """Scores combinations of candidates, which are tuples of places; each is asked of the utility once.
@@ -174,6 +186,10 @@ class Scoring:
         worth = self._known.get(self._key(chosen), 0.0)
         reason = reason or self.candidates.reason
         return Selection(*self.candidates.chosen(chosen), worth, self.frontier(), self.evaluations, reason)
+
+    def traced(self, selection: Selection) -> dict[str, Any]:
+        """The same, with the batches that were scored, and the combinations that could not be."""
+        return traced(selection) | {"batches": self.batches, "failures": self.failures}
 
     def frontier(self) -> tuple[tuple[float, float], ...]:
         """(cost, reward) of the scored combinations that none of the same or lower cost beats, from the cheapest."""

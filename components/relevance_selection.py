@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ragloom.components.branch_and_bound import best_subset
-from ragloom.components.candidates import Candidates, candidates
+from ragloom.components.candidates import Candidates, candidates, traced
 from ragloom.components.combinations import Cost, Selection, relevance, selected
 from ragloom.components.tokenizing import Tokenizer, searchable
 from ragloom.run import span
@@ -70,14 +70,15 @@ class _ByRelevance:
     def select(self, query: str, hits: Sequence[Hit], /) -> Selection:
         """The selection; it scores no combination."""
         pool = candidates(hits, self.context_tokens, self.cost)
-        with span("select", selector=type(self).__name__, candidates=len(pool.hits)) as attributes:
+        name = type(self).__name__
+        with span("select", selector=name, budget=pool.budget, candidates=len(pool.hits)) as attributes:
             places, reason = self._choose(pool) if pool.hits else _Choice((), pool.reason)
             chosen, cost = pool.chosen(places)
-            attributes["cost"] = cost
             worth = relevance(pool.hits)
             reward = fsum(worth[place] for place in places)
-        frontier = ((cost, reward),) if places else ()
-        return Selection(chosen, cost, reward, frontier, 0, reason)
+            selection = Selection(chosen, cost, reward, ((cost, reward),) if places else (), reason=reason)
+            attributes.update(traced(selection))
+        return selection
 
     def __call__(self, query: str, hits: list[Hit], /) -> list[Hit]:
         """The hits of the selection; see `selected`."""

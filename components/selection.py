@@ -9,7 +9,6 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import KW_ONLY, dataclass, field
 from math import isfinite, log, sqrt
-from typing import Any
 
 from ragloom.components.candidates import Scoring, candidates
 from ragloom.components.combinations import Cost, Selection, Utility, selected
@@ -85,7 +84,7 @@ class MCTSSelector:
             filled = pool.filled()
             stop = self._search(scoring, filled) if filled else ""
             selection = scoring.selection(scoring.best or filled, reason=_STOPS.get(stop, ""))
-            attributes.update(_traced(scoring, selection))
+            attributes.update(scoring.traced(selection))
         return selection
 
     def __call__(self, query: str, hits: list[Hit], /) -> list[Hit]:
@@ -182,7 +181,7 @@ class CORAGSelector:
         with span("select", selector="CORAGSelector", budget=pool.budget, candidates=len(pool.hits)) as attributes:
             stop = self._search(scoring) if pool.hits else ""
             selection = scoring.selection(scoring.best or pool.filled(), reason=_STOPS.get(stop, ""))
-            attributes.update(_traced(scoring, selection))
+            attributes.update(scoring.traced(selection))
         return selection
 
     def __call__(self, query: str, hits: list[Hit], /) -> list[Hit]:
@@ -231,15 +230,3 @@ class CORAGSelector:
 def _share(scoring: Scoring, places: _Places) -> float:
     """Of the budget, that the combination takes."""
     return scoring.cost(places) / (scoring.candidates.budget or 1.0)
-
-
-def _traced(scoring: Scoring, selection: Selection) -> dict[str, Any]:
-    return {
-        "selected": len(selection.hits),
-        "cost": selection.cost,
-        "reward": selection.reward if isfinite(selection.reward) else None,
-        "evaluations": scoring.evaluations,
-        "batches": scoring.batches,
-        "failures": scoring.failures,
-        "stop": selection.reason,
-    }

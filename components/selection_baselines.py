@@ -79,14 +79,15 @@ class _Search:
         """The best combination that the search scores; of equal ones the cheapest, then the first scored."""
         pool = candidates(hits, self.context_tokens, self.cost)
         scoring = Scoring(query, pool, self.utility, self.evaluations, self.ordered)
-        with span("select", selector=type(self).__name__, candidates=len(pool.hits)) as attributes:
+        name = type(self).__name__
+        with span("select", selector=name, budget=pool.budget, candidates=len(pool.hits)) as attributes:
             reason = self._search(scoring)
             if scoring.exhausted:
                 reason = "the evaluations were used up"
             elif pool.hits and not scoring.best:
                 reason = "no combination could be scored"
             selection = scoring.selection(scoring.best or pool.filled(), reason=reason)
-            attributes.update(evaluations=scoring.evaluations, batches=scoring.batches, cost=selection.cost)
+            attributes.update(scoring.traced(selection))
         return selection
 
     def __call__(self, query: str, hits: list[Hit], /) -> list[Hit]:

@@ -18,6 +18,7 @@ from ragloom.components.relevance_selection import (
     word_overlap,
 )
 from ragloom.errors import ConfigError
+from ragloom.run import Run
 from ragloom.types import Chunk, Hit
 
 
@@ -180,6 +181,23 @@ def test_a_budget_below_the_cheapest_chunk_gives_nothing_and_says_so() -> None:
         selection = selector.select("", [hit(0, 0.9, 3), hit(1, 0.8, 4)])
         assert selection.hits == ()
         assert selection.reason == "the cheapest chunk costs 3, more than the budget of 2"
+
+
+def test_a_selection_is_traced_with_its_reason() -> None:
+    for selector in selectors(2):
+        with Run() as run:
+            selector.select("", [hit(0, 0.9, 3)])
+        (step,) = run.record().spans
+        assert step.attributes == {
+            "selector": type(selector).__name__,
+            "budget": 2,
+            "candidates": 0,
+            "selected": 0,
+            "cost": 0,
+            "reward": 0,
+            "evaluations": 0,
+            "stop": "the cheapest chunk costs 3, more than the budget of 2",
+        }
 
 
 def test_a_refiner_that_has_no_room_for_any_hit_says_so_rather_than_giving_none() -> None:

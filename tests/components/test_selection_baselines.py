@@ -1,3 +1,4 @@
+import json
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from itertools import combinations, permutations
@@ -22,6 +23,7 @@ from ragloom.components.selection_baselines import (
     greedy_marginal,
 )
 from ragloom.errors import BadReply, ConfigError
+from ragloom.run import Run
 from ragloom.types import Chunk, Hit
 
 COST = Cost(lambda text: text.count("a"), separator_tokens=0)
@@ -265,6 +267,19 @@ def test_of_duplicates_the_first_is_a_candidate() -> None:
     double = [Hit(Chunk(str(number), "one and the like"), 1.0) for number in range(2)]
     for selector in searches(Table(len), 100):
         assert ids(selector("", double)) == "0"
+
+
+def test_every_search_is_traced_with_what_it_came_to() -> None:
+    for selector in searches(Table(lambda numbers: nan if 0 in numbers else float(len(numbers))), 100):
+        with Run() as run:
+            selection = selector.select("", hits_of([1, 1, 1]))
+        (step,) = run.record().spans
+        assert json.dumps(step.attributes)
+        told = {
+            name: step.attributes[name] for name in ("selector", "budget", "candidates", "selected", "cost", "stop")
+        }
+        assert tuple(told.values()) == (type(selector).__name__, 100, 3, 2, 2, selection.reason)
+        assert step.attributes["failures"] > 0
 
 
 def test_used_up_evaluations_are_the_reason() -> None:
