@@ -122,46 +122,51 @@ def calibrate(
             "name one of these, or collect answers of that mode for every question",
         )
     tried = kinds_to_try(given, kinds, recipes, objective)
+    decisions, results = _out_of_fold(given, outcomes, tried, objective, folds=folds, seed=seed)
+    labels = given.labels
+    choices = np.array([labels.modes.index(decision.mode) for decision in decisions])
     everything = np.arange(len(outcomes))
-    choices = np.zeros(len(outcomes), np.intp)
-    decisions: dict[int, Decision] = {}
-    results = []
-    for training, held_out in _folds(given, everything, folds, seed):
-        name, rule = _chosen(given, training, tried, objective, folds=folds, seed=seed)
-        for row in held_out.tolist():
-            decisions[row] = rule(given.questions[row], outcomes[row].features)
-            choices[row] = given.labels.modes.index(decisions[row].mode)
-        results.append(_fold(name, choices[held_out], given.labels.of(held_out)))
     name, rule = _chosen(given, everything, tried, objective, folds=folds, seed=seed)
-    fixed = np.stack([np.full(len(outcomes), place) for place in range(len(given.labels.modes))])
-    best = fixed[best_policy(objective, fixed, given.labels)[0]]
-    gain = beats(objective, choices, best, given.labels)
-    reached = _fold(name, choices, given.labels)
-    mode = given.labels.modes[best[0]]
+    fixed = np.stack([np.full(len(outcomes), place) for place in range(len(labels.modes))])
+    best = fixed[best_policy(objective, fixed, labels)[0]]
+    mode = labels.modes[best[0]]
+    gain = beats(objective, choices, best, labels)
     if gain:
         reason = f"{name}: out of fold better than always {mode}"
     else:
         reason = f"no gain: out of fold no gate was better than always {mode}"
         rule = Fixed(mode, reason)
+    reached = _fold(name, choices, labels)
+    always = zip(labels.modes, labels.accuracy(fixed).tolist(), labels.cost(fixed).tolist(), strict=True)
     return Calibration(
         rule=rule,
         reason=reason,
         gain=gain,
         objective=objective,
-        costs={mode: costs[mode] for mode in given.labels.modes},
+        costs={mode: costs[mode] for mode in labels.modes},
         metric=metric,
-        decisions=tuple(decisions[row] for row in range(len(outcomes))),
+        decisions=decisions,
         accuracy=reached.accuracy,
         cost=reached.cost,
-        fixed={
-            mode: (float(accuracy), float(cost))
-            for mode, accuracy, cost in zip(
-                given.labels.modes, given.labels.accuracy(fixed), given.labels.cost(fixed), strict=True
-            )
-        },
-        folds=tuple(results),
+        fixed={mode: (accuracy, cost) for mode, accuracy, cost in always},
+        folds=results,
         warnings=_warnings(given),
     )
+
+
+def _out_of_fold(
+    given: Examples, outcomes: Sequence[Outcome], kinds: Sequence[Kind], objective: Objective, *, folds: int, seed: int
+) -> tuple[tuple[Decision, ...], tuple[Fold, ...]]:
+    """What is decided on each row by the gate that was chosen without its fold, and those gates."""
+    decisions: dict[int, Decision] = {}
+    results = []
+    for training, held_out in _folds(given, np.arange(len(outcomes)), folds, seed):
+        name, rule = _chosen(given, training, kinds, objective, folds=folds, seed=seed)
+        decided = {row: rule(given.questions[row], outcomes[row].features) for row in held_out.tolist()}
+        choices = np.array([given.labels.modes.index(decision.mode) for decision in decided.values()])
+        results.append(_fold(name, choices, given.labels.of(held_out)))
+        decisions |= decided
+    return tuple(decisions[row] for row in range(len(outcomes))), tuple(results)
 
 
 def _examples(outcomes: Sequence[Outcome], modes: Sequence[Mode], costs: Mapping[Mode, float], metric: str) -> Examples:
