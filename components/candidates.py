@@ -187,6 +187,12 @@ class Scoring:
         reason = reason or self.candidates.reason
         return Selection(*self.candidates.chosen(chosen), worth, self.frontier(), self.evaluations, reason)
 
+    def ended(self, reason: str) -> str:
+        """Why a search ended: the reason, unless it was that no more, or none at all, could be scored."""
+        if self.exhausted:
+            return "the evaluations were used up"
+        return reason if self.best or not self.candidates.hits else "no combination could be scored"
+
     def traced(self, selection: Selection) -> dict[str, Any]:
         """The same, with the batches that were scored, and the combinations that could not be."""
         return traced(selection) | {"batches": self.batches, "failures": self.failures}

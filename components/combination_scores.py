@@ -72,7 +72,7 @@ class JoinedEmbedding:
 
 
 @cache
-def rating_prompt() -> Prompt:
+def _rating_prompt() -> Prompt:
     """The packaged prompt `rate-combination.txt`."""
     return Prompt.load(Path(__file__).parent / "prompts" / "rate-combination.txt", phrase="useless")
 
@@ -103,7 +103,7 @@ class LLMRating:
         return _each(lambda hits: self._rating(query, hits), combinations, self.workers)
 
     def _rating(self, query: str, hits: Combination) -> float:
-        reply = self.llm(rating_prompt().messages(query, [hit.chunk for hit in hits]), **self.options)
+        reply = self.llm(_rating_prompt().messages(query, [hit.chunk for hit in hits]), **self.options)
         return read_rating(reply.text)
 
 

@@ -83,7 +83,7 @@ class MCTSSelector:
         with span("select", selector="MCTSSelector", budget=pool.budget, candidates=len(pool.hits)) as attributes:
             filled = pool.filled()
             stop = self._search(scoring, filled) if filled else ""
-            selection = scoring.selection(scoring.best or filled, reason=_STOPS.get(stop, ""))
+            selection = scoring.selection(scoring.best or filled, reason=scoring.ended(_STOPS.get(stop, "")))
             attributes.update(scoring.traced(selection))
         return selection
 
@@ -180,7 +180,7 @@ class CORAGSelector:
         scoring = Scoring(query, pool, self.utility, self.evaluations, ordered=True)
         with span("select", selector="CORAGSelector", budget=pool.budget, candidates=len(pool.hits)) as attributes:
             stop = self._search(scoring) if pool.hits else ""
-            selection = scoring.selection(scoring.best or pool.filled(), reason=_STOPS.get(stop, ""))
+            selection = scoring.selection(scoring.best or pool.filled(), reason=scoring.ended(_STOPS.get(stop, "")))
             attributes.update(scoring.traced(selection))
         return selection
 

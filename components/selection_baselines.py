@@ -81,11 +81,7 @@ class _Search:
         scoring = Scoring(query, pool, self.utility, self.evaluations, self.ordered)
         name = type(self).__name__
         with span("select", selector=name, budget=pool.budget, candidates=len(pool.hits)) as attributes:
-            reason = self._search(scoring)
-            if scoring.exhausted:
-                reason = "the evaluations were used up"
-            elif pool.hits and not scoring.best:
-                reason = "no combination could be scored"
+            reason = scoring.ended(self._search(scoring))
             selection = scoring.selection(scoring.best or pool.filled(), reason=reason)
             attributes.update(scoring.traced(selection))
         return selection

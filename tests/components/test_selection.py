@@ -268,12 +268,14 @@ def test_where_all_scoring_fails_the_chunks_that_fit_are_selected():
     with Run() as run:
         selection = selector.select("", hits_of(3, 6, 4))
     assert (numbers(selection.hits), selection.reward) == ((0, 2), -math.inf)
+    assert selection.reason == "no combination could be scored"
     attributes = next(step for step in run.record().spans if step.name == "select").attributes
     assert (attributes["failures"], attributes["reward"]) == (attributes["evaluations"], None)
 
 
 def test_where_all_scoring_fails_corag_selects_the_chunks_that_fit_too():
-    assert numbers(CORAGSelector(failing, 8, cost=WORDS).select("", hits_of(3, 6, 4)).hits) == (0, 2)
+    selection = CORAGSelector(failing, 8, cost=WORDS).select("", hits_of(3, 6, 4))
+    assert (numbers(selection.hits), selection.reason) == ((0, 2), "no combination could be scored")
     assert numbers(CORAGSelector(Table(len), 8, cost=WORDS, evaluations=0).select("", hits_of(3, 6, 4)).hits) == (0, 2)
 
 
