@@ -117,7 +117,7 @@ class SavedGate:
         try:
             fields = _Fields(read_object(Path(path)).fields, str(path))
         except InputError as error:
-            raise ConfigError(error.problem, error.remedy) from None
+            raise ConfigError(error.problem, error.remedy or "calibrate the gate again") from None
         if fields.get("format") != _FORMAT:
             raise fields.error("format", f"{_FORMAT}: another version wrote it, or something else")
         return SavedGate(

@@ -13,10 +13,11 @@ from ragloom.codec import to_json
 from ragloom.components.datasets import read_questions
 from ragloom.flows.slices import check_finished, work_in_slices
 from ragloom.flows.steps import show_table, step
-from ragloom.pipelines.batch import BatchReport, answer_run, begin_batch
+from ragloom.pipelines.batch import BatchReport, answer_run
 from ragloom.pipelines.export import check_export, check_files, export_run
 from ragloom.pipelines.gate_watch import gate_warnings
 from ragloom.pipelines.report import answers_table, write_report
+from ragloom.pipelines.run_identity import begin_batch
 from ragloom.pipelines.settings import Settings
 from ragloom.store import Store
 

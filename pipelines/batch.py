@@ -7,8 +7,7 @@ a reply and before its answer asks no second time; what is paid twice at most ar
 
 from __future__ import annotations
 
-import json
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Collection
 from dataclasses import dataclass, field, replace
 from math import isnan
 from pathlib import Path
@@ -26,40 +25,13 @@ from ragloom.pipelines.gate_watch import gate_warnings
 from ragloom.pipelines.opening import open_pipeline
 from ragloom.pipelines.question_answering import Adaptive
 from ragloom.pipelines.retrieval_budget import planned
+from ragloom.pipelines.run_identity import begin_batch
 from ragloom.pipelines.settings import Settings
-from ragloom.pipelines.wiring import open_llm
 from ragloom.run import Budget, Run, map_threads
 from ragloom.store import Item, Store
-from ragloom.types import Pipeline, Usage, content_id
+from ragloom.types import Pipeline, Usage
 
 FAILURES_IN_A_ROW = 5  # then the model is what fails, not the questions
-
-# Settings that decide how a run is carried out, not what it answers: changing them resumes the same run. That of the
-# corpus shows in the corpus.
-_CARRYING_OUT = {
-    "workspace",
-    "chunk_tokens",
-    "workers",
-    "deadline_s",
-    "max_total_tokens",
-    "max_calls",
-    "max_cost",
-    "max_seconds",
-}
-# Settings that only some pipelines look at.
-_OF_GATES = {
-    "gate",
-    "gate_bound",
-    "when_needed",
-    "iterative",
-    "retrieval_rate",
-    "popularity",
-    "outcomes",
-    "allow_mismatch",
-}
-_OF_SELECTION = {"candidates", "utility", "evaluations"}
-_OF_NOTES = {"note_taker", "note_tokens", "note_seconds"}
-_FILES = {"prompt", "order", "popularity", "outcomes"}  # and those of gates, of which there may be several
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,56 +57,6 @@ class BatchReport:
     seconds: float
     stopped: str = ""
     warnings: tuple[str, ...] = ()
-
-
-def begin_batch(settings: Settings, questions: Sequence[Question], store: Store) -> str:
-    """Enter the questions as a run and give its id; the same settings, corpus and questions give the same run.
-
-    Raises:
-        InputError: no questions.
-    """
-    config = answering(settings)
-    if settings.pipeline != "closed-book":
-        config["corpus"] = store.corpus_id()
-    return begin(questions, store, kind="batch", config=config)
-
-
-def answering(settings: Settings) -> dict[str, Any]:
-    """What the answers depend on besides the corpus, as JSON."""
-    ignored = set(_CARRYING_OUT)
-    if settings.pipeline != "adaptive":
-        ignored |= _OF_GATES | (_OF_NOTES if settings.pipeline != "notes" else set())
-    if settings.select is None:
-        ignored |= _OF_SELECTION
-    config = settings.model_dump(mode="json", exclude=ignored, exclude_none=True)
-    config["llm"] = open_llm(settings).identity
-    for name in _FILES & config.keys():
-        config[name] = _by_content(config[name])
-    if "gate" in config:
-        config["gate"] = ",".join(map(_by_content, config["gate"].split(",")))
-    return config
-
-
-def _by_content(value: str) -> str:
-    """What stands in the file, hashed; the value itself where it is the name of something else."""
-    file = Path(value.strip())
-    if not (file.suffix and file.is_file()):
-        return value
-    return content_id(file.read_text(encoding="utf-8", errors="backslashreplace"))  # what reads it refuses it by name
-
-
-def begin(questions: Sequence[Question], store: Store, *, kind: str, config: Mapping[str, Any]) -> str:
-    """Enter the questions as a run of that kind and give its id; the same configuration and questions give the same.
-
-    Raises:
-        InputError: no questions, or two with the same id.
-    """
-    if not questions:
-        raise InputError("there are no questions to answer", "name a file that holds some")
-    items = [(question.id, to_json(question)) for question in questions]
-    run_id = content_id(json.dumps([config, items], sort_keys=True))[:12]
-    store.begin_run(run_id, kind=kind, config=config, items=items)
-    return run_id
 
 
 def answer_batch(

@@ -11,7 +11,8 @@ import numpy as np
 
 from ragloom.components.datasets import read_questions
 from ragloom.errors import InputError
-from ragloom.pipelines.batch import answer_batch, begin_batch, open_batch_pipeline
+from ragloom.pipelines.batch import answer_batch, open_batch_pipeline
+from ragloom.pipelines.run_identity import begin_batch
 from ragloom.pipelines.settings import Settings
 from ragloom.run import Budget
 from ragloom.store import Store

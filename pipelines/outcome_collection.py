@@ -14,10 +14,11 @@ from pathlib import Path
 from ragloom.components.datasets import Question, question_from_json, read_questions
 from ragloom.components.gating import MODES, Mode, Signal, observe, signals_identity
 from ragloom.errors import ConfigError, InputError
-from ragloom.pipelines.batch import BatchReport, answering, begin, work_through
+from ragloom.pipelines.batch import BatchReport, work_through
 from ragloom.pipelines.export import check_files
 from ragloom.pipelines.gates import SignalName, gate_bindings, open_modes, open_signals
 from ragloom.pipelines.outcomes import Outcome, write_outcomes
+from ragloom.pipelines.run_identity import answering, begin
 from ragloom.pipelines.settings import Settings
 from ragloom.run import Budget, Run
 from ragloom.store import Item, Store

@@ -9,10 +9,11 @@ from ragloom.components.datasets import GoldPassage, Question, question_from_jso
 from ragloom.components.llm import Cached, ScriptedLLM
 from ragloom.components.reading import PromptReader
 from ragloom.errors import BadReply, ConfigError, EndpointUnreachable, InputError, RequestRefused
-from ragloom.pipelines.batch import BatchReport, answer_batch, begin_batch
+from ragloom.pipelines.batch import BatchReport, answer_batch
 from ragloom.pipelines.estimating import estimate_batch
 from ragloom.pipelines.export import export_run
 from ragloom.pipelines.question_answering import ClosedBook
+from ragloom.pipelines.run_identity import begin_batch
 from ragloom.pipelines.settings import Settings
 from ragloom.run import Budget
 from ragloom.store import Store
@@ -250,3 +251,13 @@ def test_a_stored_question_comes_back_as_it_was(store: Store):
     asked = Question("q", "What is it?", ("a", "b"), (GoldPassage("T", "text"), GoldPassage("T")), {"hops": 2})
     run_id = begin_batch(settings(store), [asked], store)
     assert question_from_json(store.items(run_id)[0].question) == asked
+
+
+@pytest.mark.parametrize("name", ["prompt.txt", "prompt"])
+def test_an_edited_prompt_makes_another_run_whatever_its_file_is_called(store: Store, tmp_path: Path, name: str):
+    file = tmp_path / name
+    file.write_text("Theirs.", encoding="utf-8")
+    first = begin_batch(settings(store, prompt=file), questions(1), store)
+    assert begin_batch(settings(store, prompt=file), questions(1), store) == first
+    file.write_text("Mine.", encoding="utf-8")
+    assert begin_batch(settings(store, prompt=file), questions(1), store) != first

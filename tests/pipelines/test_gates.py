@@ -11,10 +11,11 @@ from scripted_endpoint import ScriptedEndpoint
 from ragloom.components.datasets import Question
 from ragloom.components.gating import SignalGate
 from ragloom.errors import ConfigError, InputError
-from ragloom.pipelines.batch import answer_file, begin_batch, open_batch_pipeline
+from ragloom.pipelines.batch import answer_file, open_batch_pipeline
 from ragloom.pipelines.gates import GATES, SIGNALS, open_gate, open_signals
 from ragloom.pipelines.indexing import index_corpus
 from ragloom.pipelines.opening import open_pipeline
+from ragloom.pipelines.run_identity import begin_batch
 from ragloom.pipelines.settings import Settings
 from ragloom.run import Run
 from ragloom.store import Store

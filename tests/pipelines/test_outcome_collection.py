@@ -14,10 +14,11 @@ from ragloom.components.datasets import Question
 from ragloom.components.gating import Capability, Observation, SignalMissing
 from ragloom.components.llm import ScriptedLLM
 from ragloom.errors import BadReply, ConfigError, EndpointUnreachable, InputError
-from ragloom.pipelines.batch import BatchReport, answer_batch, begin_batch
+from ragloom.pipelines.batch import BatchReport, answer_batch
 from ragloom.pipelines.outcome_collection import begin_outcomes, collect, outcomes_of
 from ragloom.pipelines.outcomes import Outcome, read_outcomes, write_outcomes
 from ragloom.pipelines.report import answers_table
+from ragloom.pipelines.run_identity import begin_batch
 from ragloom.run import Budget
 from ragloom.store import Store
 from ragloom.types import Answer, Message
