@@ -14,8 +14,8 @@ class Clue:
 
     Attributes:
         text: the words.
-        kind: a `span` recalled from the memory, a more specific `question`, the `draft` answer, or a `phrase` taken from
-            entries of the memory without a model.
+        kind: a `span` recalled from the memory, a more specific `question`, the `draft` answer, or a `phrase` taken
+            from entries of the memory without a model.
     """
 
     text: str
@@ -39,4 +39,6 @@ class Clues:
 class ClueMaker(Protocol):
     """Makes clues for a question from a memory; none where the memory or the model gives nothing usable."""
 
-    def __call__(self, query: str, memory: Memory, /) -> Clues: ...
+    def __call__(self, query: str, memory: Memory, /) -> Clues:
+        """The clues."""
+        ...
