@@ -11,7 +11,7 @@ from ragloom.codec import to_json
 from ragloom.components.datasets import Question
 from ragloom.errors import InputError
 from ragloom.pipelines.settings import Settings
-from ragloom.pipelines.wiring import open_llm
+from ragloom.pipelines.wiring import open_llm, open_memory_llm
 from ragloom.store import Store
 from ragloom.types import content_id
 
@@ -40,6 +40,7 @@ _OF_GATES = {
 }
 _OF_SELECTION = {"candidates", "utility", "evaluations"}
 _OF_NOTES = {"note_taker", "note_tokens", "note_seconds"}
+_OF_MEMORY = {"memory", "memory_tokens", "memory_model", "memory_base_url", "clue_maker", "clues_when"}
 _FILES = {"prompt", "popularity", "outcomes"}
 _NAMES_OR_FILES = {"gate", "order"}  # of gates there may be several
 
@@ -61,10 +62,14 @@ def answering(settings: Settings) -> dict[str, Any]:
     ignored = set(_CARRYING_OUT)
     if settings.pipeline != "adaptive":
         ignored |= _OF_GATES | (_OF_NOTES if settings.pipeline != "notes" else set())
+    if settings.pipeline not in {"clues", "memory", "summary"}:
+        ignored |= _OF_MEMORY
     if settings.select is None:
         ignored |= _OF_SELECTION
     config = settings.model_dump(mode="json", exclude=ignored, exclude_none=True)
     config["llm"] = open_llm(settings).identity
+    if _OF_MEMORY & config.keys():
+        config["memory_llm"] = open_memory_llm(settings).identity
     for name in _FILES & config.keys():
         config[name] = _content(Path(config[name])) or config[name]
     for name in _NAMES_OR_FILES & config.keys():

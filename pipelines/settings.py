@@ -28,14 +28,36 @@ class Settings(BaseModel):
 
     workspace: Path = Field(default=Path("workspace"), description="folder of the index, the caches and the answers")
     chunk_tokens: int = Field(default=512, ge=64, description="longer documents are split, in tokens")
-    pipeline: Literal["closed-book", "single", "hybrid", "graph", "ircot", "notes", "adaptive"] = Field(
+    pipeline: Literal[
+        "closed-book", "single", "hybrid", "graph", "ircot", "notes", "clues", "memory", "summary", "adaptive"
+    ] = Field(
         default="hybrid",
         description="how questions are answered: from what the model knows, from what one retriever finds, from BM25 "
         "and embeddings, from a walk over the knowledge graph, from retrieval and thought in turns, from a note that "
-        "is collected until it stops growing, or as a gate decides",
+        "is collected until it stops growing, from what the clues of a memory find, from the memory alone, as a "
+        "summary of key points with their evidence, or as a gate decides",
     )
     retriever: Literal["bm25", "dense", "fused", "graph"] = Field(
-        default="bm25", description="what the single, ircot, notes and adaptive pipelines retrieve with"
+        default="bm25", description="what the single, ircot, notes, clues, summary and adaptive pipelines retrieve with"
+    )
+    memory: Literal["extractive", "glossary", "gists", "tree", "full-text"] = Field(
+        default="extractive",
+        description="what stands for the whole corpus: sentences taken from it, a glossary of the knowledge graph, "
+        "gists or a tree of summaries written by the model, or all of it",
+    )
+    memory_tokens: int = Field(default=2048, ge=1, description="most of a memory that is put to a model, in tokens")
+    memory_model: str | None = Field(
+        default=None, description="a lighter model for memory and clues; by default the one that answers"
+    )
+    memory_base_url: str | None = Field(
+        default=None, description="OpenAI-compatible endpoint of the memory's model; by default that of the other"
+    )
+    clue_maker: Literal["phrases", "llm"] = Field(
+        default="phrases",
+        description="what makes clues: phrases of the memory, without a model, or the model, which recalls them",
+    )
+    clues_when: Literal["always", "weak"] = Field(
+        default="always", description="clues for every question, or only where the question itself finds little"
     )
     note_taker: Literal["llm", "rules"] = Field(
         default="llm", description="what writes the notes: the model, or rules that quote passages and call no model"

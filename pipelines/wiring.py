@@ -52,6 +52,16 @@ def open_llm(settings: Settings, store: Store | None = None) -> IdentifiedLLM:
     return Cached(llm, store) if store is not None and store.writable else llm
 
 
+def open_memory_llm(settings: Settings, store: Store | None = None) -> IdentifiedLLM:
+    """The model of memory and clues: a lighter one where the settings name it, else the one that answers."""
+    lighter: dict[str, str] = {}
+    if settings.memory_model is not None:
+        lighter["model"] = settings.memory_model
+    if settings.memory_base_url is not None:
+        lighter["base_url"] = settings.memory_base_url
+    return open_llm(settings.model_copy(update=lighter), store)
+
+
 def open_embedder(settings: Settings) -> Embedder:
     """The embedder of the settings."""
     if settings.embedding_base_url is None:

@@ -18,6 +18,8 @@ SETTINGS_OF = {  # the groups of settings that commands take, by their headings 
     "reading": ("k", "mode", "prompt", "context_tokens"),
     "context": ("select", "candidates", "utility", "evaluations", "order"),
     "notes": ("note_taker", "note_tokens", "note_seconds"),
+    "memory": ("memory", "memory_tokens", "memory_model", "memory_base_url"),
+    "clues": ("clue_maker", "clues_when"),
     "gate": ("gate", "gate_bound", "when_needed", "allow_mismatch"),
     "what gates look at": ("iterative", "popularity", "outcomes"),
     "model": ("model", "base_url", "api", "api_key_env", "max_tokens", "seed", "deadline_s"),
@@ -27,7 +29,7 @@ SETTINGS_OF = {  # the groups of settings that commands take, by their headings 
 }
 
 MODE_GROUPS = ("reading", "context", "retrieval", "walk", "graph", "notes", "what gates look at", "model", "embedder")
-ANSWERING_GROUPS = ("pipeline", "gate", *MODE_GROUPS)
+ANSWERING_GROUPS = ("pipeline", "gate", "memory", "clues", *MODE_GROUPS)
 
 Commands = Any  # argparse keeps the type of what add_subparsers returns to itself
 
