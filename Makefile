@@ -33,7 +33,7 @@ check: $(READY) ## Lint, check the formatting, and check the types.
 wheel-check: $(READY) ## Build the wheel from a fresh clone, compare it with the folders, install and import it.
 	@$(BIN)/python .ci/wheel_check.py
 
-benchmarks: $(READY) ## Measure speed and retrieval, and print the tables of the README (takes minutes).
+benchmarks: $(READY) ## Measure speed and retrieval, and print the tables of docs/results.md (takes minutes).
 	@set -e; for script in benchmarks/*.py; do echo "== $$script"; $(BIN)/python "$$script"; done
 
 # Pins stay where they still fit; `make lock UPGRADE=--upgrade` moves them to the newest versions that do.

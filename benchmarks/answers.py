@@ -6,7 +6,7 @@ The folder holds `hotpotqa/` with a `corpus.json` and `questions.json`. The firs
 about half an hour of two cores; what is answered is kept in `benchmarks/workspaces/`.
 """
 
-from retrieval import ROOT, arguments, write_into_readme
+from retrieval import ROOT, arguments, write_into_results
 
 from ragloom.pipelines.batch import answer_file
 from ragloom.pipelines.indexing import index_corpus
@@ -16,7 +16,7 @@ from ragloom.store import Store
 
 
 def main() -> None:
-    """Answer what is not answered yet, print, and with `--write` put the table into the README."""
+    """Answer what is not answered yet, print, and with `--write` put the table into the results."""
     args = arguments(__doc__)
     data = args.data / "hotpotqa"
     workspace = ROOT / "benchmarks" / "workspaces" / "hotpotqa"
@@ -29,7 +29,7 @@ def main() -> None:
         table = answers_table(store, runs).markdown()
     print(table)
     if args.write:
-        write_into_readme("benchmarks/answers.py", table)
+        write_into_results("benchmarks/answers.py", table)
 
 
 if __name__ == "__main__":

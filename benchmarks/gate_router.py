@@ -23,7 +23,7 @@ from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
-from retrieval import ROOT, write_into_readme
+from retrieval import ROOT, write_into_results
 from tqdm import tqdm
 
 from ragloom.components.gating import MODES, Decision, Mode
@@ -54,7 +54,7 @@ Decided = Sequence[Sequence[Decision]]  # of each deal, a decision for each ques
 
 
 def main() -> None:
-    """Measure, print, and with `--write` put the tables into the README."""
+    """Measure, print, and with `--write` put the tables into the results."""
     args = arguments()
     outcomes = measured(args.data / "gating" / "llama-3.1-8b_dev.jsonl")
     deal = {"deals": args.deals, "folds": args.folds}
@@ -68,7 +68,7 @@ def main() -> None:
     text = "\n\n".join(f"{title}:\n\n{table.markdown()}" for title, table in sections.items())
     print(text)
     if args.write:
-        write_into_readme("benchmarks/gate_router.py", text)
+        write_into_results("benchmarks/gate_router.py", text)
 
 
 def arguments() -> argparse.Namespace:
@@ -77,7 +77,7 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("--deals", type=int, default=3, help="of the folds (default: 3)")
     parser.add_argument("--folds", type=int, default=5, help="outer and inner (default: 5)")
     parser.add_argument("--data", type=Path, default=ROOT.parent / "shared" / "datasets")
-    parser.add_argument("--write", action="store_true", help="write the tables into README.md")
+    parser.add_argument("--write", action="store_true", help="write the tables into docs/results.md")
     args = parser.parse_args()
     if not args.data.is_dir():
         sys.exit(f"there are no data sets in {args.data}; name their folder with --data")

@@ -1,4 +1,4 @@
-"""What the graph costs: building it with the rules, adding 100 passages, files and memory, as the README's table.
+"""What the graph costs: building it with the rules, adding 100 passages, files and memory.
 
     python benchmarks/graph_building.py [--write] [--data FOLDER] [--passages 6119 100000] [--rounds 3]
 
@@ -21,7 +21,7 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import NamedTuple
 
-from retrieval import ROOT, write_into_readme
+from retrieval import ROOT, write_into_results
 
 from ragloom.components.ingestion import read_documents
 from ragloom.components.splitting import WholePassages
@@ -177,7 +177,7 @@ def spacy_note(chunks: Sequence[Chunk]) -> tuple[str, ...]:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--data", type=Path, default=ROOT.parent / "shared" / "datasets")
-    parser.add_argument("--write", action="store_true", help="write the table into README.md")
+    parser.add_argument("--write", action="store_true", help="write the table into docs/results.md")
     parser.add_argument("--passages", type=int, nargs="+", default=[6119, 100_000])
     parser.add_argument("--rounds", type=int, default=3)
     args = parser.parse_args()
@@ -191,7 +191,7 @@ def main() -> None:
     table = Table(("", *(f"{count:,} passages" for count in args.passages)), rows, spacy_note(sample)).markdown()
     print(table)
     if args.write:
-        write_into_readme("benchmarks/graph_building.py", table)
+        write_into_results("benchmarks/graph_building.py", table)
 
 
 if __name__ == "__main__":

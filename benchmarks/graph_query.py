@@ -17,7 +17,7 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 from statistics import median
 
-from retrieval import arguments, write_into_readme
+from retrieval import arguments, write_into_results
 
 from ragloom.components.datasets import read_questions
 from ragloom.graph import local_push
@@ -44,7 +44,7 @@ def _seconds(call: Callable[[], object]) -> float:
 
 
 def main() -> None:
-    """Measure, print, and with `--write` put the table into the README."""
+    """Measure, print, and with `--write` put the table into the results."""
     args = arguments(__doc__)
     data = args.data / "2wikimultihopqa"
     questions = [question.text for question in read_questions(data / "questions.json")]
@@ -62,7 +62,7 @@ def main() -> None:
     table = Table(("10 hits of 6,119 passages", "median ms", "highest ms"), tuple(rows)).markdown()
     print(table)
     if args.write:
-        write_into_readme("benchmarks/graph_query.py", table)
+        write_into_results("benchmarks/graph_query.py", table)
 
 
 if __name__ == "__main__":

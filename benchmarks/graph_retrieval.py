@@ -1,4 +1,4 @@
-"""Passages found for multi-hop questions by walks over a graph, beside search without one, as the README's tables.
+"""Passages found for multi-hop questions by walks over a graph, beside search without one.
 
     python benchmarks/graph_retrieval.py [--write] [--data FOLDER]
 
@@ -23,7 +23,7 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from retrieval import ROOT, arguments, write_into_readme
+from retrieval import ROOT, arguments, write_into_results
 from scipy.sparse import csr_array
 from tqdm import tqdm
 
@@ -352,7 +352,7 @@ def ablated(corpus: Corpus) -> dict[str, str]:
 
 
 def main() -> None:
-    """Measure, print, and with `--write` put the tables into the README."""
+    """Measure, print, and with `--write` put the tables into the results."""
     args = arguments(__doc__)
     rows: list[tuple[str, ...]] = []
     columns: dict[str, dict[str, str]] = {}
@@ -379,7 +379,7 @@ def main() -> None:
     text = "\n\n".join(table.markdown() for table in tables)
     print(text)
     if args.write:
-        write_into_readme("benchmarks/graph_retrieval.py", text)
+        write_into_results("benchmarks/graph_retrieval.py", text)
 
 
 if __name__ == "__main__":

@@ -24,7 +24,7 @@ from typing import get_args
 
 from interleaving import SETS as THOUGHTS
 from interleaving import Metered
-from retrieval import ROOT, SETS, write_into_readme
+from retrieval import ROOT, SETS, write_into_results
 
 from ragloom.components.collected import Notes
 from ragloom.components.datasets import Question, read_questions
@@ -184,14 +184,14 @@ def rows_of_set(
 
 
 def main() -> None:
-    """Measure, print, and with `--write` put the table into the README."""
+    """Measure, print, and with `--write` put the table into the results."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     choices: tuple[RetrieverName, ...] = get_args(Settings.model_fields["retriever"].annotation)
     parser.add_argument("--model", help="a local model that writes notes and thoughts; without it none is called")
     parser.add_argument("--retriever", choices=choices, default="fused", help="with a model (default: fused)")
     parser.add_argument("--questions", type=int, help="of each set (default: all)")
     parser.add_argument("--data", type=Path, default=ROOT.parent / "shared" / "datasets")
-    parser.add_argument("--write", action="store_true", help="write the table into README.md")
+    parser.add_argument("--write", action="store_true", help="write the table into docs/results.md")
     args = parser.parse_args()
     if not args.data.is_dir():
         sys.exit(f"there are no data sets in {args.data}; name their folder with --data")
@@ -217,7 +217,7 @@ def main() -> None:
     )
     print(table.markdown())
     if args.write:
-        write_into_readme("benchmarks/notes.py" + (" --model" if args.model else ""), table.markdown())
+        write_into_results("benchmarks/notes.py" + (" --model" if args.model else ""), table.markdown())
 
 
 if __name__ == "__main__":

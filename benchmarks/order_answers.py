@@ -19,7 +19,7 @@ from collections import Counter
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
-from retrieval import ROOT, write_into_readme
+from retrieval import ROOT, write_into_results
 from tqdm import tqdm
 
 from ragloom.components.answer_words import normalise
@@ -120,12 +120,12 @@ def sensitivity(found: Sequence[Answers]) -> float:
 
 
 def main() -> None:
-    """Answer what is not answered yet, print, and with `--write` put the table into the README."""
+    """Answer what is not answered yet, print, and with `--write` put the table into the results."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--model", default="smollm2", help="a local model (default: smollm2)")
     parser.add_argument("--questions", type=int, default=40)
     parser.add_argument("--data", type=Path, default=ROOT.parent / "shared" / "datasets")
-    parser.add_argument("--write", action="store_true", help="write the table into README.md")
+    parser.add_argument("--write", action="store_true", help="write the table into docs/results.md")
     args = parser.parse_args()
     folder = args.data / "hotpotqa"
     if not folder.is_dir():
@@ -156,7 +156,7 @@ def main() -> None:
     table = Table(columns, tuple(cells), (note,)).markdown()
     print(table)
     if args.write:
-        write_into_readme("benchmarks/order_answers.py", table)
+        write_into_results("benchmarks/order_answers.py", table)
 
 
 if __name__ == "__main__":

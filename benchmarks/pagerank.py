@@ -32,7 +32,7 @@ import networkx as nx
 import numpy as np
 from log_plot import log_plot
 from numpy.typing import NDArray
-from retrieval import ROOT, write_into_readme
+from retrieval import ROOT, write_into_results
 from scipy.sparse import coo_array
 
 from ragloom.graph.extraction import extraction_of, normalise
@@ -250,7 +250,9 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("--data", type=Path, default=ROOT.parent / "shared" / "datasets")
     parser.add_argument("--nodes", type=int, nargs="+", default=[10_000, 100_000, 1_000_000])
     parser.add_argument("--rounds", type=int, default=5)
-    parser.add_argument("--write", action="store_true", help="write the table into README.md and the plot into docs/")
+    parser.add_argument(
+        "--write", action="store_true", help="write the table into docs/results.md and the plot into docs/"
+    )
     return parser.parse_args()
 
 
@@ -267,7 +269,7 @@ def graphs(data: Path, nodes: Sequence[int]) -> Iterator[Graph]:
 
 
 def main() -> None:
-    """Measure, print, and with `--write` put the table into the README and the plot into `docs/`."""
+    """Measure, print, and with `--write` put the table into the results and the plot into `docs/`."""
     args = arguments()
     for package in ("igraph", "numba"):
         if not find_spec(package):
@@ -287,7 +289,7 @@ def main() -> None:
     table = Table(("graph", "ranked by", *columns), tuple(rows)).markdown()
     print(table)
     if args.write:
-        write_into_readme("benchmarks/pagerank.py", table)
+        write_into_results("benchmarks/pagerank.py", table)
         (ROOT / "docs" / "pagerank.svg").write_text(plot(points), encoding="utf-8")
 
 

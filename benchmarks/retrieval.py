@@ -1,4 +1,4 @@
-"""Passages found for the questions of three public sets by BM25, embeddings and their fusion, as the README's table.
+"""Passages found for the questions of three public sets by BM25, embeddings and their fusion.
 
     python benchmarks/retrieval.py [--write] [--data FOLDER]
 
@@ -52,30 +52,30 @@ def arguments(description: str | None) -> argparse.Namespace:
     """The command line of a benchmark that reads data sets and writes a table."""
     parser = argparse.ArgumentParser(description=description, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--data", type=Path, default=ROOT.parent / "shared" / "datasets")
-    parser.add_argument("--write", action="store_true", help="write the table into README.md")
+    parser.add_argument("--write", action="store_true", help="write the table into docs/results.md")
     args = parser.parse_args()
     if not args.data.is_dir():
         sys.exit(f"there are no data sets in {args.data}; name their folder with --data")
     return args
 
 
-def write_into_readme(script: str, table: str) -> None:
-    """Put the table between the README's marks of the script."""
-    readme = ROOT / "README.md"
+def write_into_results(script: str, table: str) -> None:
+    """Put the table between the results' marks of the script."""
+    results = ROOT / "docs" / "results.md"
     place = re.compile(rf"(<!-- results: {re.escape(script)} -->\n).*?(<!-- end -->)", re.DOTALL)
-    text = place.sub(lambda marks: f"{marks[1]}\n{table}\n\n{marks[2]}", readme.read_text(encoding="utf-8"))
-    readme.write_text(text, encoding="utf-8")
+    text = place.sub(lambda marks: f"{marks[1]}\n{table}\n\n{marks[2]}", results.read_text(encoding="utf-8"))
+    results.write_text(text, encoding="utf-8")
 
 
 def main() -> None:
-    """Measure, print, and with `--write` put the table into the README."""
+    """Measure, print, and with `--write` put the table into the results."""
     args = arguments(__doc__)
     embedder = LocalEmbedder()
     found = [row for folder, name in SETS.items() for row in rows(args.data / folder, name, embedder)]
     table = Table(("set", "retriever", *MEASURES, "recall@5 against BM25"), tuple(found)).markdown()
     print(table)
     if args.write:
-        write_into_readme("benchmarks/retrieval.py", table)
+        write_into_results("benchmarks/retrieval.py", table)
 
 
 if __name__ == "__main__":

@@ -20,7 +20,7 @@ from pathlib import Path
 from time import perf_counter
 from typing import get_args
 
-from retrieval import ROOT, SETS, write_into_readme
+from retrieval import ROOT, SETS, write_into_results
 
 from ragloom.components.combinations import Cost, Selector
 from ragloom.components.coverage import SetCoverage
@@ -184,13 +184,13 @@ def cases_of(folder: Path, retriever: RetrieverName) -> list[Case]:
 
 
 def main() -> None:
-    """Measure, print, and with `--write` put the table into the README."""
+    """Measure, print, and with `--write` put the table into the results."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     choices: tuple[RetrieverName, ...] = get_args(Settings.model_fields["retriever"].annotation)
     parser.add_argument("--retriever", choices=choices, default="fused", help="finds the candidates (default: fused)")
     parser.add_argument("--evaluations", type=int, default=300, help="of combinations, a question (default: 300)")
     parser.add_argument("--data", type=Path, default=ROOT.parent / "shared" / "datasets")
-    parser.add_argument("--write", action="store_true", help="write the table into README.md")
+    parser.add_argument("--write", action="store_true", help="write the table into docs/results.md")
     args = parser.parse_args()
     if not args.data.is_dir():
         sys.exit(f"there are no data sets in {args.data}; name their folder with --data")
@@ -206,7 +206,7 @@ def main() -> None:
     markdown = Table(("set", "selector", *measures, "ms", "evaluations"), tuple(table)).markdown()
     print(markdown, *notes, sep="\n\n")
     if args.write:
-        write_into_readme("benchmarks/selection.py", markdown)
+        write_into_results("benchmarks/selection.py", markdown)
 
 
 if __name__ == "__main__":

@@ -20,7 +20,7 @@ from pathlib import Path
 from typing import get_args
 
 import numpy as np
-from retrieval import ROOT, SETS, write_into_readme
+from retrieval import ROOT, SETS, write_into_results
 from selection import Case, cases_of, found_share
 
 from ragloom.components.combinations import Selector
@@ -139,7 +139,7 @@ def arguments() -> argparse.Namespace:
     choices: tuple[RetrieverName, ...] = get_args(Settings.model_fields["retriever"].annotation)
     parser.add_argument("--retriever", choices=choices, default="fused", help="finds the candidates (default: fused)")
     parser.add_argument("--data", type=Path, default=ROOT.parent / "shared" / "datasets")
-    parser.add_argument("--write", action="store_true", help="write the tables into README.md")
+    parser.add_argument("--write", action="store_true", help="write the tables into docs/results.md")
     args = parser.parse_args()
     if not args.data.is_dir():
         sys.exit(f"there are no data sets in {args.data}; name their folder with --data")
@@ -147,7 +147,7 @@ def arguments() -> argparse.Namespace:
 
 
 def main() -> None:
-    """Measure, print, and with `--write` put the tables into the README."""
+    """Measure, print, and with `--write` put the tables into the results."""
     args = arguments()
     cases = [case for folder in SETS for case in cases_of(args.data / folder, args.retriever)]
     measure = Measurements(LocalEmbedder())
@@ -163,7 +163,7 @@ def main() -> None:
         tables.append(f"{title}:\n\n{table.markdown()}")
         print(tables[-1], "\n".join(reasons), sep="\n\n", end="\n\n")
     if args.write:
-        write_into_readme("benchmarks/selection_agent.py", "\n\n".join(tables))
+        write_into_results("benchmarks/selection_agent.py", "\n\n".join(tables))
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""What rules and spaCy extract from MuSiQue's passages, held against GPT-3.5's entities and triples, as a README table.
+"""What rules and spaCy extract from MuSiQue's passages, held against GPT-3.5's entities and triples.
 
     python benchmarks/spacy_extraction.py [--write] [--data FOLDER]
 
@@ -17,7 +17,7 @@ from typing import Any
 
 import spacy
 from extraction_quality import Phrases, entities, overlap, pairs, same, share
-from retrieval import arguments, write_into_readme
+from retrieval import arguments, write_into_results
 from tqdm import tqdm
 
 from ragloom.components.local_models import model_file
@@ -112,7 +112,7 @@ def speed(texts: Sequence[str]) -> None:
 
 
 def main() -> None:
-    """Measure, print, and with `--write` put the table into the README."""
+    """Measure, print, and with `--write` put the table into the results."""
     args = arguments(__doc__)
     passages = json.loads((args.data / "musique" / "openie_gpt-3.5-turbo.json").read_text(encoding="utf-8"))["docs"]
     chunks = [Chunk("", passage["text"], title=passage["title"]) for passage in passages]
@@ -122,7 +122,7 @@ def main() -> None:
     table = Table(COLUMNS, rows, (note,)).markdown()
     print(table)
     if args.write:
-        write_into_readme("benchmarks/spacy_extraction.py", table)
+        write_into_results("benchmarks/spacy_extraction.py", table)
     texts = [chunk.text for chunk in chunks]
     print("\nnamed by GPT-3.5 too:", labels(texts, wanted))
     speed(texts[:TIMED])
