@@ -12,7 +12,12 @@ ANSWER = Answer(
     (Hit(Chunk("c1", "Paris is the capital.", "France", "d1", 2, 40, {"page": 3, "tags": ["a"]}), 0.1 + 0.2),),
     (Citation(1, "c1", "d1", 40, 45, "match"),),
     abstained=False,
-    run=RunRecord(Usage(10, 2, 3, 1, 0, None, 0.5, estimated=True), 0.75, (Span("llm", 0.1, 0.5, -1, {"model": "m"}),)),
+    run=RunRecord(
+        Usage(10, 2, 3, 1, 1, None, 0.5, estimated=True),
+        0.75,
+        (Span("llm", 0.1, 0.5, -1, {"model": "m"}),),
+        Usage(7, 1, calls=1),
+    ),
 )
 REPLY = Reply(
     "Paris",
@@ -25,6 +30,12 @@ REPLY = Reply(
 
 def test_answer_survives_json() -> None:
     assert answer_from_json(json.loads(json.dumps(to_json(ANSWER)))) == ANSWER
+
+
+def test_an_answer_that_was_stored_before_savings_were_counted_is_read() -> None:
+    data = to_json(ANSWER)
+    del data["run"]["saved"]
+    assert answer_from_json(data).run.saved == Usage()
 
 
 @pytest.mark.parametrize("reply", [REPLY, Reply("x"), Reply("x", logprobs=())])

@@ -67,4 +67,9 @@ def _token(data: Mapping[str, Any]) -> TokenLogprob:
 
 
 def _record(data: Mapping[str, Any]) -> RunRecord:
-    return RunRecord(Usage(**data["usage"]), data["seconds"], tuple(Span(**span) for span in data["spans"]))
+    return RunRecord(
+        Usage(**data["usage"]),
+        data["seconds"],
+        tuple(Span(**span) for span in data["spans"]),
+        Usage(**data.get("saved", {})),  # answers that were stored before it was counted lack it
+    )

@@ -117,7 +117,7 @@ class Run:
     def record(self) -> RunRecord:
         """What was done and spent so far."""
         with self._lock:
-            return RunRecord(self._spent, self.seconds, tuple(self._spans))
+            return RunRecord(self._spent, self.seconds, tuple(self._spans), self._saved)
 
     def include(self, record: RunRecord) -> None:
         """Take in the spans of a run that just ended inside this one, under the current span; its usage counts already.

@@ -238,11 +238,19 @@ class Span:
 
 @dataclass(frozen=True, slots=True)
 class RunRecord:
-    """What a run took and did: total usage, wall seconds, and its spans in the order they began."""
+    """What a run took and did.
+
+    Attributes:
+        usage: total of what it spent.
+        seconds: wall time.
+        spans: its steps in the order they began.
+        saved: what the replies that it took from ragloom's cache took when they were made; no part of `usage`.
+    """
 
     usage: Usage = Usage()
     seconds: float = 0.0
     spans: tuple[Span, ...] = ()
+    saved: Usage = Usage()
 
 
 @dataclass(frozen=True, slots=True)

@@ -236,7 +236,7 @@ def test_what_was_asked_before_costs_nothing_and_says_so(store: Store):
     assert endpoint.count == 1
     assert (second.text, second.logprobs, second.model) == (first.text, first.logprobs, first.model)
     assert second.usage == run.spent == Usage(cache_hits=1)
-    assert run.saved == first.usage
+    assert run.saved == run.record().saved == first.usage
     assert run.record().spans[0].attributes["cached"] is True
     assert pieces == [first.text]
 
