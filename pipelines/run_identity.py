@@ -51,10 +51,19 @@ def begin_batch(settings: Settings, questions: Sequence[Question], store: Store)
     Raises:
         InputError: no questions.
     """
+    return begin(questions, store, kind="batch", config=_batch_config(settings, store))
+
+
+def batch_id(settings: Settings, questions: Sequence[Question], store: Store) -> str:
+    """The id that `begin_batch` gives, whether or not there is such a run yet."""
+    return _run_id(_batch_config(settings, store), _items(questions))
+
+
+def _batch_config(settings: Settings, store: Store) -> dict[str, Any]:
     config = answering(settings)
     if settings.pipeline != "closed-book":
         config["corpus"] = store.corpus_id()
-    return begin(questions, store, kind="batch", config=config)
+    return config
 
 
 def answering(settings: Settings) -> dict[str, Any]:
@@ -96,7 +105,15 @@ def begin(questions: Sequence[Question], store: Store, *, kind: str, config: Map
     """
     if not questions:
         raise InputError("there are no questions to answer", "name a file that holds some")
-    items = [(question.id, to_json(question)) for question in questions]
-    run_id = content_id(json.dumps([config, items], sort_keys=True))[:12]
+    items = _items(questions)
+    run_id = _run_id(config, items)
     store.begin_run(run_id, kind=kind, config=config, items=items)
     return run_id
+
+
+def _items(questions: Sequence[Question]) -> list[tuple[str, Any]]:
+    return [(question.id, to_json(question)) for question in questions]
+
+
+def _run_id(config: Mapping[str, Any], items: list[tuple[str, Any]]) -> str:
+    return content_id(json.dumps([config, items], sort_keys=True))[:12]
