@@ -39,6 +39,7 @@ HOMES = {
     "rank_bm25": {"components.bm25"},
     "scipy": {
         "graph",
+        "pipelines.comparison_statistics",
         "pipelines.drift",
         "pipelines.evaluation",
         "pipelines.gate_fitting",
