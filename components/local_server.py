@@ -9,19 +9,21 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
 import tempfile
 import threading
 import weakref
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Future
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from http.client import HTTPConnection, HTTPException
 from pathlib import Path
-from typing import IO, Unpack
+from typing import IO, Any, Unpack
 from urllib.parse import urlsplit
+from uuid import uuid4
 
 from ragloom.components.completions import Api, clean, render
 from ragloom.components.llama_server import ServerOptions, listen
@@ -33,6 +35,7 @@ from ragloom.types import Message, Options, Reply
 
 DEFAULT = "smollm2"
 _START_S = 300.0  # longest time for loading a model
+_OTHER_S = 600.0  # longest time for a request that no model works on; it may wait for one that a model does
 
 
 # ---- The model as an LLM
@@ -128,6 +131,42 @@ class LocalLLM:
                 "check that there is enough memory, or use a smaller model",
             ) from error
 
+    def save_state(self, messages: Sequence[Message], file: Path) -> int:
+        """Read the messages, and put what the model made of them into a file: of SmolLM2 23 kB a token.
+
+        Asks for a reply of one token, which a run counts.
+
+        Returns:
+            The number of tokens that were read.
+
+        Raises:
+            LLMError: as for a call; or another thread's prompt came in between.
+            BudgetExceeded: as for a call.
+        """
+        # A reply that cannot be empty, whatever the messages are.
+        read = self(messages, max_tokens=1, temperature=0.0, extra={"grammar": 'root ::= "x"'}).usage.prompt_tokens
+        saved = self.server.save(file)
+        if saved != read:
+            file.unlink()
+            raise LLMError(
+                f"{self.model} read another prompt of {saved} tokens while the state of {read} was to be saved",
+                "save it while nobody else asks the model",
+            )
+        return read
+
+    def restore_state(self, file: Path) -> int:
+        """Have the server take what it made of a prompt from a file: the next prompt is read from where they part.
+
+        The file must be one that `save_state` wrote, with this very model: the native code believes what it reads.
+
+        Returns:
+            The number of tokens that need not be read.
+
+        Raises:
+            LLMError: the server does not take it.
+        """
+        return self.server.restore(file)
+
     @property
     def server(self) -> LocalServer:
         """The server, which may not have been started yet."""
@@ -178,16 +217,25 @@ def _telling(on_text: Callable[[str], None], told: threading.Event) -> Callable[
 
 def _tokens(url: str, text: str) -> list[int]:
     """The text's tokens, none of them a control token, which the server would see in the text itself."""
-    connection = HTTPConnection(urlsplit(url).netloc, timeout=60)
+    tokens: list[int] = _post(
+        url, "/tokenize", {"content": text, "add_special": True, "parse_special": False}, "tokens"
+    )
+    return tokens
+
+
+def _post(url: str, path: str, body: Mapping[str, Any], wanted: str) -> Any:
+    """The wanted field of the server's answer: what no endpoint of OpenAI has."""
+    connection = HTTPConnection(urlsplit(url).netloc, timeout=_OTHER_S)
     try:
-        body = json.dumps({"content": text, "add_special": True, "parse_special": False})
-        connection.request("POST", "/tokenize", body, {"Content-Type": "application/json"})
-        tokens: list[int] = json.loads(connection.getresponse().read())["tokens"]
-    except (OSError, HTTPException, ValueError, KeyError) as error:
+        connection.request("POST", path, json.dumps(body), {"Content-Type": "application/json"})
+        answer = json.loads(connection.getresponse().read())
+        if "error" in answer:
+            raise LLMError(f"the local server refuses {path}: {answer['error']['message']}")
+        return answer[wanted]
+    except (OSError, HTTPException, ValueError, KeyError, TypeError) as error:
         raise EndpointUnreachable(f"the local server at {url} did not answer: {error!r}") from error
     finally:
         connection.close()
-    return tokens
 
 
 # ---- The server
@@ -201,6 +249,7 @@ class LocalServer:
         self._lock = threading.Lock()
         self._process: subprocess.Popen[bytes] | None = None
         self._url = ""
+        self._states = ""
         self._log: IO[bytes] | None = None
         self._stop: weakref.finalize[..., LocalServer] | None = None
 
@@ -239,6 +288,26 @@ class LocalServer:
         self._log.seek(max(0, size - 1000))
         return " ".join(self._log.read().decode("utf-8", "replace").split()) or "nothing"
 
+    def save(self, file: Path) -> int:
+        """Move what the server made of the prompt before into a file; the number of its tokens."""
+        url, name = self.url(), uuid4().hex
+        tokens: int = _post(url, "/slots/0?action=save", {"filename": name}, "n_saved")
+        shutil.move(Path(self._states, name), file)
+        return tokens
+
+    def restore(self, file: Path) -> int:
+        """Have the server take it from there; the number of tokens."""
+        url, handed = self.url(), Path(self._states, uuid4().hex)
+        try:
+            handed.symlink_to(file.absolute())
+        except OSError:  # where only administrators may
+            shutil.copyfile(file, handed)
+        try:
+            tokens: int = _post(url, "/slots/0?action=restore", {"filename": handed.name}, "n_restored")
+        finally:
+            handed.unlink(missing_ok=True)
+        return tokens
+
     def close(self) -> None:
         """Stop the server, if it runs."""
         with self._lock:
@@ -248,14 +317,16 @@ class LocalServer:
 
     def _start(self) -> None:
         if self._stop is not None:
-            self._stop()  # the one before died: only its pipe and its log are left
+            self._stop()  # the one before died: only its pipe, its log and its folder are left
         self._log = log = tempfile.TemporaryFile()  # noqa: SIM115 - lives as long as the server
+        self._states = states = tempfile.mkdtemp(prefix="ragloom-states-")
+        options = json.dumps(asdict(replace(self.options, states=states)))
         ready: Future[tuple[subprocess.Popen[bytes], str]] = Future()
-        command = [sys.executable, "-P", "-m", "ragloom.components.llama_server", json.dumps(asdict(self.options))]
+        command = [sys.executable, "-P", "-m", "ragloom.components.llama_server", options]
         # The kernel kills the server when the thread that started it ends: let that be one that ends with us.
         threading.Thread(target=_keep, args=(command, log, ready), name="ragloom-server", daemon=True).start()
         self._process, said = ready.result()
-        self._stop = weakref.finalize(self, _end, self._process, log, os.getpid())
+        self._stop = weakref.finalize(self, _end, self._process, log, states, os.getpid())
         if not said:
             raise LLMError(
                 f"the server of {self.options.path} did not start: {self.last_words()}",
@@ -295,7 +366,7 @@ def _keep(command: list[str], log: IO[bytes], ready: Future[tuple[subprocess.Pop
     process.wait()
 
 
-def _end(process: subprocess.Popen[bytes], log: IO[bytes], owner: int) -> None:
+def _end(process: subprocess.Popen[bytes], log: IO[bytes], states: str, owner: int) -> None:
     if os.getpid() != owner:  # a forked copy of us
         return
     assert process.stdin is not None  # noqa: S101 - for mypy
@@ -306,6 +377,7 @@ def _end(process: subprocess.Popen[bytes], log: IO[bytes], owner: int) -> None:
         process.kill()
         process.wait()
     log.close()
+    shutil.rmtree(states, ignore_errors=True)
 
 
 def serve(name: str = DEFAULT, *, host: str = "127.0.0.1", port: int = 8080) -> None:
