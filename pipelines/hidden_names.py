@@ -32,6 +32,7 @@ _BEHIND_SUBJECT = re.compile(r"\s+(?!(?:and|or|of)\b)[a-z]")
 _CLAUSE = re.compile(rf"(?P<clause>[^,;:]+\b{_ENDS})\s+(?:the\s+)?$")
 _BRACKETED = re.compile(r"\s*\([^()]*\)")
 _ARTICLE = re.compile(r"\b(?:the|an?)\s+$", re.IGNORECASE)
+_FRAME = re.compile("^the one (?:that|left out of)")
 _DEFINITION = re.compile(r"\b(?:is|was|are|were)\s+(?:an?|the|one of the)\s+(.+?)[.;]?$")
 _CAPITAL_BEFORE = re.compile(r"[^\W\d_][\w'\u2019.&-]*\s+(?:(?:of|the|de|von|van|la)\s+)*$")
 
@@ -68,11 +69,6 @@ class ImplicitQuestion:
     original: str
     hidden: tuple[HiddenName, ...]
     left: tuple[str, ...]
-
-    @property
-    def elsewhere(self) -> bool:
-        """Whether all descriptions are from passages that are about something else."""
-        return all(hidden.elsewhere for hidden in self.hidden)
 
 
 @dataclass(frozen=True, slots=True)
@@ -116,7 +112,11 @@ class NameHider:
         self._words = Tokenizer()
 
     def __call__(self, question: Question, /) -> ImplicitQuestion | None:
-        """The question with its names hidden; None where there are none, or where a gold passage's name would stay."""
+        """The question with its names hidden.
+
+        None where no other passage describes one of them, or where a gold passage's name would stay. Definitions alone
+        make no implicit question: their words lead to the very passage, more directly than some names do.
+        """
         gold: frozenset[str] = frozenset().union(*gold_chunks(question, self._chunks))
         spans = self._spans(question.text)
         secret = frozenset(stem for span in spans for stem in self._stems(span.name))
@@ -132,7 +132,7 @@ class NameHider:
                 return None
             else:
                 left.insert(0, span.name)
-        if not hidden:
+        if not any(name.elsewhere for name in hidden):
             return None
         return ImplicitQuestion(replace(question, text=text), question.text, tuple(hidden), tuple(dict.fromkeys(left)))
 
@@ -150,7 +150,8 @@ class NameHider:
             start, end = places[first][0], places[behind - 1][1]
             if any(question[place].isupper() or question[place].isdigit() for place, _ in places[first:behind]):
                 closed = "(" in question[start:end] and question[end : end + 1] == ")"
-                spans.append(_Span(" ".join(words[first:behind]), start, end + closed))
+                name = question[start:end].rpartition("(")[0] if closed else question[start:end]
+                spans.append(_Span(normalise(name), start, end + closed))
         return spans
 
     def _stems(self, name: str) -> Iterator[str]:
@@ -174,7 +175,7 @@ class NameHider:
         return HiddenName(name, description, chunk.id, elsewhere=chunk.id not in about)
 
     def _fits(self, description: str, secret: Collection[str], untold: Iterable[str]) -> bool:
-        stems, words = self._words(description), f" {normalise(description)} "
+        stems, words = self._words(_FRAME.sub("", description)), f" {normalise(description)} "
         return (
             len(stems) >= FEWEST
             and len(words.split()) <= MOST
