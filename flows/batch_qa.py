@@ -6,13 +6,13 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from prefect import flow, get_run_logger
+from prefect import get_run_logger
 from prefect.artifacts import create_markdown_artifact
 
 from ragloom.codec import to_json
 from ragloom.components.datasets import read_questions
 from ragloom.flows.slices import check_finished, work_in_slices
-from ragloom.flows.steps import show_table, step
+from ragloom.flows.steps import job, show_table, step
 from ragloom.pipelines.batch import BatchReport, answer_run
 from ragloom.pipelines.export import check_export, check_files, export_run
 from ragloom.pipelines.gate_watch import gate_warnings
@@ -22,13 +22,15 @@ from ragloom.pipelines.settings import Settings
 from ragloom.store import Store
 
 
-@flow(persist_result=False)
+@job
 def batch_qa(
     questions: str,
     settings: Settings,
     out: str | None = None,
     report: str | None = None,
     slice_size: int = 25,
+    *,
+    retry_failed: bool = False,
 ) -> dict[str, Any]:
     """Answer a file of questions, each once; the same parameters go on with what an earlier run of the flow left.
 
@@ -38,6 +40,7 @@ def batch_qa(
         out: file for the answers, `.jsonl` or `.parquet`.
         report: file for the report, in Markdown.
         slice_size: questions a task; raised where a slice would be too small to judge by or leave workers idle.
+        retry_failed: answer questions again that failed before.
 
     Returns:
         The `BatchReport` as JSON.
@@ -49,7 +52,7 @@ def batch_qa(
     if out is not None:
         check_export(Path(out), Path(questions))
     check_files([Path(file) for file in (out, report) if file is not None], [Path(questions)])
-    run_id, pending = _begin(settings, Path(questions))
+    run_id, pending = _begin(settings, Path(questions), retry_failed=retry_failed)
     try:
         total = work_in_slices(partial(answer_slice, run_id), run_id, pending, settings, slice_size)
     finally:
@@ -67,10 +70,12 @@ def answer_slice(run_id: str, question_ids: list[str], settings: Settings) -> Ba
         return answer_run(run_id, settings, store, only=set(question_ids))
 
 
-def _begin(settings: Settings, questions: Path) -> tuple[str, list[str]]:
+def _begin(settings: Settings, questions: Path, *, retry_failed: bool) -> tuple[str, list[str]]:
     """The run and the ids of its pending questions."""
     with Store.open(settings.workspace) as store:
         run_id = begin_batch(settings, read_questions(questions), store)
+        if retry_failed:
+            store.reset_failed(run_id)
         return run_id, [item.question_id for item in store.items(run_id, status={"pending"})]
 
 

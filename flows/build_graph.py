@@ -3,11 +3,10 @@
 from pathlib import Path
 from typing import Any
 
-from prefect import flow
 from prefect.artifacts import create_markdown_artifact
 
 from ragloom.codec import to_json
-from ragloom.flows.steps import show_table, step
+from ragloom.flows.steps import job, show_table, step
 from ragloom.pipelines import graph_building
 from ragloom.pipelines.report import Table
 from ragloom.pipelines.settings import Settings
@@ -15,7 +14,7 @@ from ragloom.run import Run
 from ragloom.store import Store
 
 
-@flow(persist_result=False)
+@job
 def build_graph(settings: Settings, openie: str | None = None, retry_failed: bool = False) -> dict[str, Any]:
     """Bring the graph of a workspace up to date; passages that were read before cost nothing.
 

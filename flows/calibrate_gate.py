@@ -5,14 +5,14 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from prefect import flow, get_run_logger
+from prefect import get_run_logger
 from prefect.artifacts import create_markdown_artifact
 
 from ragloom.codec import to_json
 from ragloom.components.datasets import read_questions
 from ragloom.components.gating import Mode
 from ragloom.flows.slices import check_finished, work_in_slices
-from ragloom.flows.steps import show_table, step
+from ragloom.flows.steps import job, show_table, step
 from ragloom.pipelines.batch import BatchReport
 from ragloom.pipelines.export import check_files
 from ragloom.pipelines.gate_building import GateBuilt, build_gate, read_objective
@@ -23,7 +23,7 @@ from ragloom.pipelines.settings import Settings
 from ragloom.store import Store
 
 
-@flow(persist_result=False)
+@job
 def calibrate_gate(
     questions: str,
     settings: Settings,

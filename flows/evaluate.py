@@ -3,17 +3,15 @@
 from pathlib import Path
 from typing import Any
 
-from prefect import flow
-
 from ragloom.codec import to_json
 from ragloom.errors import InputError
-from ragloom.flows.steps import show_table, step
+from ragloom.flows.steps import job, show_table, step
 from ragloom.pipelines.report import Table, answers_table, retrieval_table
 from ragloom.pipelines.settings import Settings
 from ragloom.store import Store
 
 
-@flow(persist_result=False)
+@job
 def evaluate(settings: Settings, questions: list[str] | None = None, runs: list[str] | None = None) -> dict[str, Any]:
     """Measure retrieval on labelled questions, or the answers of runs where no questions are given.
 

@@ -2,12 +2,11 @@
 
 from typing import Any, Literal
 
-from prefect import flow
 from prefect.artifacts import create_markdown_artifact
 
 from ragloom.codec import to_json
 from ragloom.components.splitting import WholePassages
-from ragloom.flows.steps import show_table, step
+from ragloom.flows.steps import job, show_table, step
 from ragloom.pipelines import indexing
 from ragloom.pipelines.report import Table
 from ragloom.pipelines.settings import Settings
@@ -15,7 +14,7 @@ from ragloom.pipelines.wiring import open_embedder
 from ragloom.store import Store
 
 
-@flow(persist_result=False)
+@job
 def index_corpus(
     inputs: list[str],
     settings: Settings,

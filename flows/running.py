@@ -1,4 +1,4 @@
-"""`ragloom flow`: run a flow now, or stay and run it on a schedule."""
+"""`ragloom flow`: run a flow now, or stay and run it on a schedule; and reconcile those that were killed."""
 
 from __future__ import annotations
 
@@ -9,15 +9,13 @@ import signal
 import sys
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
+from dataclasses import asdict
 from pathlib import Path
 from types import FrameType
 from typing import Any
+from urllib.parse import urlsplit
 
 from prefect import Flow
-from prefect.client.orchestration import get_client
-from prefect.client.schemas.schedules import CronSchedule
-from prefect.settings import PREFECT_API_URL
-from prefect.types.entrypoint import EntrypointType
 
 from ragloom.components.datasets import read_questions
 from ragloom.components.ingestion import find_files
@@ -25,8 +23,11 @@ from ragloom.errors import ConfigError, RagloomError
 from ragloom.flows.batch_qa import batch_qa
 from ragloom.flows.build_graph import build_graph
 from ragloom.flows.calibrate_gate import calibrate_gate
+from ragloom.flows.connecting import connected
 from ragloom.flows.evaluate import evaluate
 from ragloom.flows.index_corpus import index_corpus
+from ragloom.flows.reconciling import reconcile
+from ragloom.flows.scheduling import next_run, serve
 from ragloom.pipelines.export import check_export, check_writable
 from ragloom.pipelines.gate_building import read_objective
 from ragloom.pipelines.report import Table
@@ -42,19 +43,24 @@ def run_flow(args: argparse.Namespace, settings: Settings) -> int:
     What can be wrong is looked for before Prefect is started, which takes a while.
 
     Raises:
-        ConfigError: paths or a schedule that cannot work, or a schedule without a server.
+        ConfigError: paths or a schedule that cannot work, a schedule without a server, or a secret in an address.
         InputError: a file that is missing or cannot be read.
         RagloomError: Prefect's server does not answer; or what ended the flow.
     """
+    _check_no_secrets(settings)
+    if args.name == "reconcile":
+        return _reconcile(settings, as_json=args.json)
     flow, parameters, summary = _FLOWS[args.name](args)
     parameters["settings"] = settings.model_dump(mode="json")
     if not args.debug:
         for name in ("prefect.flow_runs", "prefect.task_runs"):
             logging.getLogger(name).addFilter(_without_traceback)
     if args.cron is not None:
-        return _serve(flow, args.cron, parameters)
-    with _ended_by_sigterm():
-        _require_server()
+        first = next_run(args.cron, args.timezone)
+        print(f"{flow.name}/{args.deployment}: the next run is at {first}", file=sys.stderr)  # noqa: T201
+        serve(flow, parameters, deployment=args.deployment, cron=args.cron, timezone=args.timezone)
+        return 0
+    with _ended_by_sigterm(), connected():
         result = flow(**parameters)
     print(json.dumps(result, ensure_ascii=False, indent=2) if args.json else summary(result, args))  # noqa: T201
     return SOME_FAILED if result.get("failed") else 0
@@ -68,7 +74,7 @@ def _index(args: argparse.Namespace) -> tuple[Flow[..., _Result], _Result, Calla
         raise ConfigError("nothing to index", "name files, folders or globs: ragloom flow index PATH...")
     for path in args.paths:
         find_files(path)
-    return index_corpus, {"inputs": args.paths}, _index_summary
+    return index_corpus, {"inputs": args.paths, "on_error": args.on_error, "dense": not args.no_dense}, _index_summary
 
 
 def _index_summary(result: _Result, args: argparse.Namespace) -> str:
@@ -84,7 +90,8 @@ def _build_graph(args: argparse.Namespace) -> tuple[Flow[..., _Result], _Result,
         )
     for path in args.paths:
         find_files(path)
-    return build_graph, dict(zip(("openie",), args.paths, strict=False)), _build_graph_summary
+    openie = args.paths[0] if args.paths else None
+    return build_graph, {"openie": openie, "retry_failed": args.retry_failed}, _build_graph_summary
 
 
 def _build_graph_summary(result: _Result, args: argparse.Namespace) -> str:
@@ -103,7 +110,7 @@ def _batch(args: argparse.Namespace) -> tuple[Flow[..., _Result], _Result, Calla
     if args.report is not None:
         check_writable(args.report, Path(args.paths[0]))
     files = {name: str(path) for name, path in (("out", args.out), ("report", args.report)) if path is not None}
-    return batch_qa, {"questions": args.paths[0], **files}, _batch_summary
+    return batch_qa, {"questions": args.paths[0], "retry_failed": args.retry_failed, **files}, _batch_summary
 
 
 def _batch_summary(result: _Result, args: argparse.Namespace) -> str:
@@ -169,42 +176,29 @@ def _read(files: Iterable[str]) -> None:
         read_questions(Path(file))
 
 
-# ---- Prefect
+# ---- Around the flow
 
 
-def _serve(flow: Flow[..., _Result], cron: str, parameters: _Result) -> int:
-    try:
-        CronSchedule(cron=cron)
-    except ValueError:
-        raise ConfigError(
-            f"--cron {cron!r} is no schedule", 'five fields: minute hour day month weekday, e.g. "0 3 * * *" (UTC)'
-        ) from None
-    if not PREFECT_API_URL.value():
-        raise ConfigError(
-            "a schedule needs a Prefect server that stays",
-            "start one with `prefect server start` and set PREFECT_API_URL=http://127.0.0.1:4200/api",
-        )
-    _require_server()
-    # One run at a time: a second would wait for the workspace in vain.
-    flow.serve(name="ragloom", cron=cron, parameters=parameters, limit=1, entrypoint_type=EntrypointType.MODULE_PATH)
+def _reconcile(settings: Settings, *, as_json: bool) -> int:
+    with connected():
+        dead = reconcile(settings.workspace)
+    if as_json:
+        print(json.dumps([asdict(each) for each in dead], indent=2))  # noqa: T201
+    else:
+        lines = [f"{each.name} is set to Crashed: {each.reason}" for each in dead]
+        print("\n".join(lines or [f"no flow run of {settings.workspace} is held Running without a process"]))  # noqa: T201
     return 0
 
 
-def _require_server() -> None:
-    """Start the embedded server, or see that the one at PREFECT_API_URL answers."""
-    url = PREFECT_API_URL.value()
-    try:
-        with get_client(sync_client=True) as client:
-            problem = client.api_healthcheck()
-    except (RuntimeError, ValueError) as error:  # the embedded server did not come up, or is switched off
-        problem = error
-    if problem is None:
-        return
-    if url:
-        remedy = "start it with `prefect server start`, or unset PREFECT_API_URL to use the embedded server"
-        raise RagloomError(f"Prefect's server at {url} does not answer: {problem}", remedy) from None
-    remedy = "raise PREFECT_SERVER_EPHEMERAL_STARTUP_TIMEOUT_SECONDS, or use `ragloom batch`, which needs no server"
-    raise RagloomError(f"Prefect's embedded server did not start: {problem}", remedy) from None
+def _check_no_secrets(settings: Settings) -> None:
+    """Prefect keeps the parameters of its runs, and shows them."""
+    for name in ("base_url", "embedding_base_url"):
+        url = urlsplit(getattr(settings, name) or "")
+        if url.username or url.password or url.query:
+            raise ConfigError(
+                f"{name} holds more than an address, and Prefect would keep it",
+                "put the key into the environment, and the name of its variable into api_key_env",
+            )
 
 
 @contextmanager

@@ -1,20 +1,37 @@
-"""What the flows have in common: the kind of task they are made of, and how they show a table."""
+"""What the flows have in common: the kind of flow and of task they are, and how they show a table."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
 from typing import Any, ParamSpec, TypeVar
 
-from prefect import Task, task
+from prefect import Flow, Task, flow, task
 from prefect.artifacts import create_table_artifact
 from prefect.cache_policies import NO_CACHE
 from prefect.client.schemas.objects import State, TaskRun
 
 from ragloom.errors import RagloomError
+from ragloom.flows.reconciling import forget_process, note_process
 from ragloom.pipelines.report import Table
 
 P = ParamSpec("P")
 R = TypeVar("R")
+
+
+def job(work: Callable[P, R]) -> Flow[P, R]:
+    """A flow of which Prefect keeps no results, and which does not stay Running when its process is killed.
+
+    Its parameters have `settings` among them, whose workspace tells who lives, see `reconciling`.
+    """
+    as_flow = flow(
+        persist_result=False,
+        on_running=[note_process],
+        on_completion=[forget_process],
+        on_failure=[forget_process],
+        on_cancellation=[forget_process],
+        on_crashed=[forget_process],
+    )
+    return as_flow(work)
 
 
 def step(work: Callable[P, R]) -> Task[P, R]:

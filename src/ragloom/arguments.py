@@ -270,15 +270,28 @@ def _add_flow(commands: Commands) -> None:
         "the same as Prefect flows, at once or on a schedule",
         'ragloom flow batch questions.jsonl --out answers.jsonl --cron "0 3 * * *"',
     )
-    parser.add_argument("name", choices=("index", "build-graph", "batch", "evaluate", "calibrate-gate"))
+    parser.add_argument(
+        "name",
+        choices=("index", "build-graph", "batch", "evaluate", "calibrate-gate", "reconcile"),
+        help="reconcile: set to Crashed what Prefect holds Running although its process was killed",
+    )
     parser.add_argument(
         "paths", nargs="*", metavar="PATH", help="what to index, the questions, or extractions of HippoRAG's to import"
     )
     parser.add_argument("--out", type=Path, metavar="FILE", help="answers as .jsonl or .parquet; a gate as .json")
     parser.add_argument("--report", type=Path, metavar="FILE", help="a report in Markdown")
+    parser.add_argument(
+        "--on-error", choices=("stop", "skip"), default="stop", help="index: at a document that cannot be read"
+    )
+    parser.add_argument("--no-dense", action="store_true", help="index: no embeddings, only BM25 retrieval")
+    parser.add_argument("--retry-failed", action="store_true", help="batch, build-graph: try again what failed before")
     add_collecting(parser)
     add_aim(parser)
     parser.add_argument("--cron", metavar="WHEN", help="stay and run on this schedule; needs `prefect server start`")
+    parser.add_argument("--timezone", metavar="ZONE", help="of --cron, e.g. Europe/Berlin (default: UTC)")
+    parser.add_argument(
+        "--deployment", default="ragloom", metavar="NAME", help="of --cron in Prefect (default: ragloom)"
+    )
     add_settings(parser, *SETTINGS_OF)
 
 

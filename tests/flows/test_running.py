@@ -130,7 +130,7 @@ def test_a_terminated_flow_stops_its_server_and_is_resumed(
         time.sleep(0.05)
     process.terminate()
     assert process.wait(timeout=30) == 143
-    (port,) = re.findall(r"Starting temporary server on http://127\.0\.0\.1:(\d+)", log.read_text(encoding="utf-8"))
+    (port,) = set(re.findall(r"View at http://127\.0\.0\.1:(\d+)/runs", log.read_text(encoding="utf-8")))
     with pytest.raises(ConnectionRefusedError):
         socket.create_connection(("127.0.0.1", int(port)))
     assert answer_file(settings, file, progress=False).done == 40
