@@ -58,18 +58,20 @@ def _said(options: Options) -> str:
 
 
 @contextmanager
-def _counted(messages: Sequence[Message], options: Options, price: Price | None) -> Iterator[Reservation]:
+def counted(messages: Sequence[Message], options: Options, price: Price | None) -> Iterator[Reservation]:
     """Set aside what one request may take at most."""
-    asked = Usage(_prompt_tokens(messages), options.get("max_tokens", _LIKELY_REPLY))
+    asked = Usage(estimate_prompt(messages), options.get("max_tokens", _LIKELY_REPLY))
     with reserve(tokens=asked.tokens, cost=None if price is None else price.of(asked)) as reservation:
         yield reservation
 
 
-def _prompt_tokens(messages: Sequence[Message]) -> int:
+def estimate_prompt(messages: Sequence[Message]) -> int:
+    """About how many tokens the messages have, rather too many."""
     return sum(estimate_tokens(message["content"]) + 4 for message in messages)  # 4: the marks around a turn
 
 
-def _note(attributes: dict[str, Any], reply: Reply) -> None:
+def note_reply(attributes: dict[str, Any], reply: Reply) -> None:
+    """Describe a call's reply in the attributes of its span."""
     usage = reply.usage
     attributes |= {
         "tokens": usage.tokens,
@@ -139,7 +141,7 @@ class OpenAILLM:
             reply = endpoint.call(
                 call, deadline_s=self.deadline_s, backoff_s=self.backoff_s, repeatable=lambda: not call.streamed
             )
-            _note(attributes, reply)
+            note_reply(attributes, reply)
         return reply
 
 
@@ -161,7 +163,7 @@ class _Call:
     def __call__(self, client: OpenAI) -> Reply:
         """One request and its reply."""
         started = time.monotonic()
-        with _counted(self._messages, self._options, self._price) as reservation:
+        with counted(self._messages, self._options, self._price) as reservation:
             try:
                 body = self._ask(client)
             except Exception as error:
@@ -174,7 +176,7 @@ class _Call:
         return Reply(text, self._taken, completion.logprobs, completion.finish, completion.model)
 
     def _settle(self, reservation: Reservation, body: dict[str, Any], started: float) -> None:
-        usage = read_usage(body, prompt_tokens=_prompt_tokens(self._messages))
+        usage = read_usage(body, prompt_tokens=estimate_prompt(self._messages))
         cost = None if self._price is None else self._price.of(usage)
         usage = replace(usage, cost=cost, seconds=time.monotonic() - started)
         reservation.settle(usage)
@@ -293,7 +295,7 @@ def _fits(reply: Reply, options: Options) -> bool:
 def _hit(kept: Reply, options: Options) -> Reply:
     reply = replace(kept, usage=Usage(cache_hits=1))
     with span("llm", model=reply.model) as attributes:
-        _note(attributes, reply)
+        note_reply(attributes, reply)
     run = current_run()
     if run is not None:
         run.add(reply.usage, saved=kept.usage)
@@ -425,7 +427,7 @@ class ScriptedLLM:
             number = len(self.requests)
         said = self._next(messages, number)
         if isinstance(said, str):
-            usage = Usage(_prompt_tokens(messages), estimate_tokens(said), calls=1, estimated=True)
+            usage = Usage(estimate_prompt(messages), estimate_tokens(said), calls=1, estimated=True)
             said = Reply(said, usage, model=self.identity)
         return _given(said, messages, options)
 
@@ -445,9 +447,9 @@ class ScriptedLLM:
 
 def _given(reply: Reply, messages: Sequence[Message], options: Options) -> Reply:
     """The reply, counted and traced like that of a model that was asked."""
-    with span("llm", model=reply.model) as attributes, _counted(messages, options, Price(0.0)) as reservation:
+    with span("llm", model=reply.model) as attributes, counted(messages, options, Price(0.0)) as reservation:
         reservation.settle(reply.usage)
-        _note(attributes, reply)
+        note_reply(attributes, reply)
     if "on_text" in options:
         options["on_text"](reply.text)
     return reply
