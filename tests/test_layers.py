@@ -42,7 +42,7 @@ HOMES = {
     "opentelemetry": {"components.adapters.opentelemetry"},
     "prefect": {"flows"},
     "pyarrow": {"graph.exporting", "pipelines.export"},
-    "pydantic": {"mcp_server", "pipelines.settings"},
+    "pydantic": {"components.adapters", "mcp_server", "pipelines.settings"},
     "rank_bm25": {"components.bm25"},
     "scipy": {
         "graph",
