@@ -9,7 +9,7 @@ import re
 import shutil
 import tempfile
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from functools import partial
 from hashlib import blake2b, file_digest
 from pathlib import Path
@@ -18,14 +18,17 @@ from typing import Any
 from uuid import uuid4
 
 from ragloom import schema
-from ragloom.database import Database, Row, sync
-from ragloom.errors import StoreCorrupt, StoreFull
+from ragloom.errors import StoreCorrupt, StoreFull, StoreLocked
+from ragloom.lease import Lease
+from ragloom.sqlite import sync
+from ragloom.tables import Database, Row
 
 Build = Callable[[Path], None]
 Update = Callable[[Path, Path], None]
 
 _log = logging.getLogger(__name__)
 _NAME = re.compile(r"[a-z0-9][a-z0-9_-]{0,63}")
+_LONGEST_BUILD_S = 24 * 3600.0
 _FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 
 
@@ -34,10 +37,17 @@ class DerivedFiles:
 
     A build is made in a folder of its own, brought to the disk, renamed, and only then entered in the table. Whatever
     the table does not vouch for is a leftover of a process that died, or of damage, and is never read.
+
+    Args:
+        folder: `derived`.
+        database: holds the table.
+        writable: else they are built in a temporary folder.
+        lock: a file to hold while building, where several processes build in the folder.
     """
 
-    def __init__(self, folder: Path, database: Database, *, writable: bool) -> None:
+    def __init__(self, folder: Path, database: Database, *, writable: bool, lock: Path | None = None) -> None:
         self._folder = folder
+        self._file_lock = lock
         self._database = database
         self._writable = writable
         self._lock = RLock()  # one build at a time; it may ask for another one that it needs
@@ -62,15 +72,40 @@ class DerivedFiles:
         with self._lock:
             if (*key, made_from) in self._temporary:
                 return self._temporary[*key, made_from]
+            if self._file_lock is None or not self._writable:
+                return self._current(key, state, build, update)
             row = self._row(key)
-            if row is not None and row[2] == _stored(*state):
-                return self._verified(row) or self._make(key, *state, build)
-            if row is not None and update is not None and (previous := self._verified(row)):
-                build = partial(_from_previous, update, previous)
-            return self._make(key, *state, build)
+            if row is not None and row[2] == _stored(*state) and (found := self._verified(row)):
+                return found
+            with self._alone():  # another process may have built it when our turn comes
+                return self._current(key, state, build, update)
+
+    def _current(self, key: tuple[str, str], state: tuple[str, str], build: Build, update: Update | None) -> Path:
+        row = self._row(key)
+        if row is not None and row[2] == _stored(*state):
+            return self._verified(row) or self._make(key, *state, build)
+        if row is not None and update is not None and (previous := self._verified(row)):
+            build = partial(_from_previous, update, previous)
+        return self._make(key, *state, build)
+
+    @contextmanager
+    def _alone(self, *, timeout_s: float = _LONGEST_BUILD_S) -> Iterator[None]:
+        """The only process that builds in the folder."""
+        if self._file_lock is None:
+            yield
+            return
+        lease = Lease.take(self._file_lock, timeout_s=timeout_s)
+        try:
+            yield
+        finally:
+            lease.release()
 
     def sweep(self) -> None:
-        """Remove what no row vouches for; call only while nobody else can be building."""
+        """Remove what no row vouches for; where processes share the folder, unless one of them is building now."""
+        with suppress(StoreLocked), self._alone(timeout_s=0):
+            self._sweep()
+
+    def _sweep(self) -> None:
         try:
             known = {row[3] for row in self._database.all_rows(schema.DERIVED)}
         except StoreCorrupt as damage:
@@ -92,8 +127,10 @@ class DerivedFiles:
         ]
 
     def close(self) -> None:
-        """Remove the folders made for a store that cannot be written."""
+        """Remove the folders made for a store that cannot be written, and close a database of the folder's own."""
         self._session.close()
+        if self._file_lock is not None:
+            self._database.close()
 
     def _row(self, key: tuple[str, str]) -> Row | None:
         """The row of that key, from whatever state of the data."""

@@ -45,6 +45,13 @@ class StoreLocked(StoreError):
     retryable = True
 
 
+class StoreUnreachable(StoreError):
+    """The server that holds the workspace does not answer; everything committed before is safe."""
+
+    exit_code = 75
+    retryable = True
+
+
 class StoreFull(StoreError):
     """The disk under the workspace is full; everything committed before is safe."""
 

@@ -8,7 +8,7 @@ from hashlib import blake2b
 from typing import Any
 
 from ragloom import schema
-from ragloom.database import Database
+from ragloom.tables import Database
 
 
 class Extractions:

@@ -6,17 +6,12 @@ from collections import Counter
 from collections.abc import Iterable
 
 from ragloom import schema
-from ragloom.database import Database, Row, Table
-from ragloom.errors import StoreCorrupt
+from ragloom.tables import Database, Row, Table
 
 
 def problems(database: Database, *, quick: bool) -> list[str]:
-    """What is wrong with the rows, one line each: by SQLite's own check, hashes, tallies, and what belongs together."""
-    pragma = "quick_check" if quick else "integrity_check"
-    try:
-        found = [line for (line,) in database.execute(f"PRAGMA {pragma}(20)") if line != "ok"]
-    except StoreCorrupt as damage:
-        found = [damage.problem]
+    """What is wrong with the rows, one line each: by its own check, hashes, tallies, and what belongs together."""
+    found = database.damage(quick=quick)
     good: dict[Table, list[Row]] = {}
     for table in schema.TABLES:
         good[table], wrong = database.problems(table)

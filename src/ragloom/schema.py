@@ -2,8 +2,8 @@
 
 import json
 
-from ragloom.database import Row, Table
 from ragloom.errors import InputError
+from ragloom.tables import Row, Table
 from ragloom.types import Chunk, Document, Metadata, content_id
 
 VERSION = 2

@@ -17,13 +17,12 @@ from typing import TYPE_CHECKING, Any, Literal, Self
 
 from ragloom import repair, schema
 from ragloom.codec import reply_from_json, to_json
-from ragloom.database import Database, Row
-from ragloom.derived import DerivedFiles
 from ragloom.errors import IndexMismatch, InputError, StoreCorrupt, StoreError
 from ragloom.extractions import Extractions
 from ragloom.lease import Lease
+from ragloom.tables import Database, Row
 from ragloom.types import Chunk, Document, Reply, Usage, content_id
-from ragloom.workspace import FILE, open_damaged, open_for_reading, open_for_writing
+from ragloom.workspace import FILE, SHARED, open_damaged, open_derived, open_for_reading, open_for_writing
 
 if TYPE_CHECKING:
     import numpy as np
@@ -92,7 +91,7 @@ class Store:
         self.writable = writable
         self._database = database
         self._extractions = Extractions(database)
-        self._derived = DerivedFiles(folder / "derived", database, writable=writable)
+        self._derived = open_derived(folder, database, write=writable)
         self._lease = lease
         self._pid = os.getpid()
 
@@ -466,7 +465,7 @@ def salvage(folder: str | Path, into: str | Path) -> list[str]:
     Raises:
         StoreError: no workspace there, or one in the new folder already.
     """
-    if Path(into, FILE).exists():
+    if Path(into, FILE).exists() or Path(into, SHARED).exists():
         raise StoreError(f"there is a workspace in {into} already", "give a new folder")
     database = open_damaged(Path(folder))
     try:

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from ragloom.database import Database, Row, Table
+from ragloom.sqlite import SQLiteDatabase
+from ragloom.tables import Row, Table
 from ragloom.workspace import FILE
 
 META = Table("meta", ("name",), ("value",))
@@ -25,9 +26,9 @@ def write_workspace(folder: Path, like: Path | None = None) -> None:
     """A workspace of version 1, empty or with the rows of another one."""
     rows: dict[Table, list[Row]] = {table: [] for table in TABLES}
     if like is not None:
-        source = Database(like / FILE, write=False)
+        source = SQLiteDatabase(like / FILE, write=False)
         rows = {table: source.all_rows(table) for table in TABLES}
         source.close()
     folder.mkdir(parents=True, exist_ok=True)
     meta = [("schema_version", 1), ("store_id", "0" * 32)]
-    Database.create(folder / FILE, {META: meta, **rows}, ("CREATE INDEX documents_id ON documents (id)",))
+    SQLiteDatabase.create(folder / FILE, {META: meta, **rows}, ("CREATE INDEX documents_id ON documents (id)",))

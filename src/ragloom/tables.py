@@ -1,4 +1,4 @@
-"""SQLite tables that notice damage: every row carries a hash of its key and values, every table a tally of its rows.
+"""Tables that notice damage: every row carries a hash of its key and values, every table a tally of its rows.
 
 A flipped bit in a SQLite file mostly reads back as a wrong value: of 191 such files SQLite's own integrity check
 noticed 1, a hash over key and value all. The hash cannot see a row that is gone; the tally (how many rows, and
@@ -8,18 +8,18 @@ the sum of their hashes) shows that wherever a whole table is read.
 from __future__ import annotations
 
 import os
-import sqlite3
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager, suppress
+from abc import ABC, abstractmethod
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import AbstractContextManager, contextmanager, nullcontext, suppress
 from dataclasses import dataclass
 from hashlib import blake2b
 from pathlib import Path
 from threading import RLock
 from typing import Any, Self
 
-from ragloom.errors import InputError, StoreCorrupt, StoreError, StoreFull, StoreLocked
+from ragloom.errors import InputError, StoreCorrupt, StoreError
 
-Row = tuple[Any, ...]  # what SQLite holds: str, int, float, bytes, None
+Row = tuple[Any, ...]  # what a database holds: str, int, float, bytes, None
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,73 +38,74 @@ class Table:
 
 TALLY = Table("tally", ("name",), ("count", "sum"))
 
+REPAIR = "`ragloom doctor --salvage FOLDER` copies what is whole into a new workspace"
 _MODULUS = 1 << 128
-_REPAIR = "`ragloom doctor --salvage FOLDER` copies what is whole into a new workspace"
-# Without the first two of these SQLite reads a damaged or hostile schema as it stands.
-_PRAGMAS = ("trusted_schema = OFF", "cell_size_check = ON", "mmap_size = 0")
 
 
-class Database:
-    """A SQLite file of hashed rows. One connection, which any thread may use; a forked child may not.
+class Database(ABC):
+    """Hashed rows in tables. One connection, which any thread may use; a forked child may not.
 
-    Args:
-        path: the file, made by `create`.
-        write: open for writing; else everything is read from one snapshot, taken now, next to an active writer.
-        frozen: nobody can write it, so that SQLite may do without the files it makes next to one in WAL mode.
+    Attributes:
+        folder: of the workspace.
+        place: what messages call the database.
+        lacks: tables of a later layout than the database's: they read as empty.
     """
 
-    def __init__(self, path: Path, *, write: bool, frozen: bool = False) -> None:
-        self.path = path
+    _errors: tuple[type[Exception], ...]
+
+    def __init__(self, folder: Path, place: str, *, write: bool) -> None:
+        self.folder = folder
+        self.place = place
+        self.lacks: frozenset[Table] = frozenset()
         self._write = write
         self._pid = os.getpid()
         self._lock = RLock()
-        self._durable: bool | None = None
+        self._in_transaction = False
         self._changes: dict[Table, tuple[int, int]] = {}
-        self.lacks: frozenset[Table] = frozenset()  # tables of a later layout than the file's: they read as empty
-        uri = f"{path.absolute().as_uri()}?mode={'rw' if write else 'ro'}{'&immutable=1' if frozen else ''}"
-        with _translated(path):
-            self._connection = sqlite3.connect(uri, uri=True, isolation_level=None, check_same_thread=False)
-            try:
-                for pragma in _PRAGMAS:
-                    self._connection.execute(f"PRAGMA {pragma}")
-                self._connection.execute("PRAGMA journal_mode = WAL" if write else "BEGIN")
-            except BaseException:
-                self._connection.close()
-                raise
 
-    @classmethod
-    def create(cls, path: Path, contents: Mapping[Table, Sequence[Row]], indexes: Iterable[str] = ()) -> None:
-        """Make the file with these tables and rows: whole, or after a crash not at all."""
-        new = path.with_name(f"{path.name}.new")
-        new.unlink(missing_ok=True)
-        os.close(os.open(new, os.O_RDWR | os.O_CREAT | os.O_EXCL, 0o600))  # its WAL files get the same mode
-        with _translated(path):
-            connection = sqlite3.connect(new, isolation_level=None)
-            try:
-                connection.execute("PRAGMA journal_mode = OFF")  # until it is renamed, nobody needs it after a crash
-                connection.execute("PRAGMA synchronous = OFF")
-                connection.execute("BEGIN")
-                connection.execute(_create_sql(TALLY))
-                for table, rows in contents.items():
-                    connection.execute(_create_sql(table))
-                    hashed = [(_row_hash(table, row), *row) for row in rows]
-                    connection.executemany(_insert_sql(table), hashed)
-                    tally = (table.name, len(rows), f"{_sum(row[0] for row in hashed):032x}")
-                    connection.execute(_insert_sql(TALLY), (_row_hash(TALLY, tally), *tally))
-                for index in indexes:
-                    connection.execute(index)
-                connection.execute("COMMIT")
-            finally:
-                connection.close()
-        sync(new)
-        new.rename(path)
-        sync(path.parent)
+    # ---- What each kind of database does in its own way
+
+    @abstractmethod
+    def execute(self, sql: str, values: Sequence[Any] = ()) -> list[Row]:
+        """All that the statement gives, with the database's errors told as ours. Question marks stand for values."""
+
+    @abstractmethod
+    def damage(self, *, quick: bool) -> list[str]:
+        """What the database itself finds wrong, one line each."""
+
+    @abstractmethod
+    def _execute_many(self, sql: str, rows: Sequence[Row]) -> None: ...
+
+    @abstractmethod
+    def _each(self, sql: str) -> Iterator[Row]:
+        """What the statement gives, as far as it can be read; `_errors` end it."""
+
+    @abstractmethod
+    def _create_sql(self, table: Table) -> str: ...
+
+    @abstractmethod
+    def _begin(self, *, durable: bool) -> None:
+        """Begin to write; other writers wait."""
+
+    @abstractmethod
+    def _commit(self) -> None: ...
+
+    @abstractmethod
+    def _roll_back(self) -> None:
+        """Undo what was written since `_begin`, which may have been undone already."""
+
+    @abstractmethod
+    def _close(self) -> None: ...
+
+    def _snapshot(self) -> AbstractContextManager[None]:
+        """What several statements read is of one moment; of itself where nobody else writes."""
+        return nullcontext()
 
     def close(self) -> None:
-        """Close the file. In a forked child nothing is touched: the connection is the parent's."""
+        """Close the connection. In a forked child nothing is touched: it is the parent's."""
         if os.getpid() == self._pid:
             with self._lock:
-                self._connection.close()
+                self._close()
 
     # ---- Reading
 
@@ -123,7 +124,7 @@ class Database:
 
     def all_rows(self, table: Table) -> list[Row]:
         """All rows in the order of their keys; also notices a row that is gone."""
-        with self._lock:
+        with self._lock, self._snapshot():
             checked = self._checked(table)
             self._check_tally(table, [row_hash for row_hash, _ in checked])
         return [row for _, row in checked]
@@ -149,7 +150,7 @@ class Database:
         """
         if table in self.lacks:
             return []
-        with self._lock:
+        with self._lock, self._snapshot():
             hashes = self._hashes(table, where, values)
             if not where:
                 self._check_tally(table, hashes)
@@ -189,12 +190,6 @@ class Database:
             wrong.append(f"table {table.name}: its rows are not those that were written")
         return list(good.values()), wrong
 
-    def execute(self, sql: str, values: Sequence[Any] = ()) -> list[Row]:
-        """All that the statement gives, with SQLite's errors told as ours."""
-        self._check_process()
-        with self._lock, _translated(self.path):
-            return self._connection.execute(sql, values).fetchall()
-
     # ---- Writing
 
     @contextmanager
@@ -207,29 +202,29 @@ class Database:
         """
         self._check_process()
         if not self._write:
-            raise StoreError(f"{self.path.parent} was opened for reading only", "open it with write=True")
+            raise StoreError(f"{self.folder} was opened for reading only", "open it with write=True")
         with self._lock:
-            if self._connection.in_transaction:
+            if self._in_transaction:
                 raise RuntimeError("the workspace cannot be written while it is being written, in one thread")
-            if durable is not self._durable:
-                self.execute(f"PRAGMA synchronous = {'FULL' if durable else 'NORMAL'}")
-                self._durable = durable
-            self.execute("BEGIN IMMEDIATE")
+            self._begin(durable=durable)
+            self._in_transaction = True
             self._changes = {}
             try:
                 yield self
                 self._write_tallies()
-                self.execute("COMMIT")
+                self._commit()
             except BaseException:
-                with suppress(sqlite3.Error):  # SQLite may have rolled back by itself
-                    self._connection.execute("ROLLBACK")
+                with suppress(StoreError):  # what is told is what went wrong first
+                    self._roll_back()
                 raise
+            finally:
+                self._in_transaction = False
 
     def insert(self, table: Table, rows: Iterable[Row]) -> None:
         """Add rows whose keys are not there yet, inside a transaction."""
-        with _translated(self.path):
-            hashed = [(_row_hash(table, row), *row) for row in rows]
-            self._connection.executemany(_insert_sql(table), hashed)
+        with encodable():
+            hashed = [hashed_row(table, row) for row in rows]
+        self._execute_many(insert_sql(table), hashed)
         self._count(table, len(hashed), (row[0] for row in hashed))
 
     def replace(self, table: Table, row: Row) -> None:
@@ -248,7 +243,7 @@ class Database:
 
     def add_table(self, table: Table) -> None:
         """Make a table, inside a transaction."""
-        self.execute(_create_sql(table))
+        self.execute(self._create_sql(table))
         self._put_tally(table, 0, 0)
 
     def clear(self, table: Table) -> None:
@@ -266,7 +261,7 @@ class Database:
         checked = [(row[0], row[1:]) for row in found]
         for row_hash, row in checked:
             if _row_hash(table, row) != row_hash:
-                raise StoreCorrupt(f"{self.path}: {_damaged(table, row)}", _REPAIR)
+                raise StoreCorrupt(f"{self.place}: {_damaged(table, row)}", REPAIR)
         return checked
 
     def _hashes(self, table: Table, where: str, values: Sequence[Any]) -> list[bytes]:
@@ -274,21 +269,22 @@ class Database:
         sql = f"SELECT hash FROM {table.name} {condition} ORDER BY {', '.join(table.key)}"  # noqa: S608 - names are ours
         hashes = [row[0] for row in self.execute(sql, values)]
         if not all(isinstance(row_hash, bytes) for row_hash in hashes):
-            raise StoreCorrupt(f"{self.path}: table {table.name} has a damaged hash", _REPAIR)
+            raise StoreCorrupt(f"{self.place}: table {table.name} has a damaged hash", REPAIR)
         return hashes
 
     def _reachable(self, table: Table, sql: str) -> tuple[dict[Row, Row], list[str]]:
         good: dict[Row, Row] = {}
         wrong: list[str] = []
+        unreadable: tuple[type[Exception], ...] = (*self._errors, MemoryError, UnicodeDecodeError)
         with self._lock:
             try:
-                for row_hash, *values in self._connection.execute(sql):
+                for row_hash, *values in self._each(sql):
                     row = tuple(values)
                     if _row_hash(table, row) == row_hash:
                         good[row[: len(table.key)]] = row
                     else:
                         wrong.append(_damaged(table, row))
-            except (sqlite3.Error, MemoryError, UnicodeDecodeError) as error:
+            except unreadable as error:
                 wrong.append(f"table {table.name}: unreadable in part ({error})")
         return good, wrong
 
@@ -297,14 +293,14 @@ class Database:
             return 0, 0
         tally = self.row(TALLY, table.name)
         if tally is None:
-            raise StoreCorrupt(f"{self.path}: table {table.name} has no tally", _REPAIR)
+            raise StoreCorrupt(f"{self.place}: table {table.name} has no tally", REPAIR)
         return tally[1], int(tally[2], 16)
 
     def _check_tally(self, table: Table, hashes: list[bytes]) -> None:
         count, total = self._tally(table)
         if len(hashes) != count or _sum(hashes) != total:
             raise StoreCorrupt(
-                f"{self.path}: table {table.name} has {len(hashes)} rows where {count} were written", _REPAIR
+                f"{self.place}: table {table.name} has {len(hashes)} rows where {count} were written", REPAIR
             )
 
     def _count(self, table: Table, number: int, hashes: Iterable[bytes]) -> None:
@@ -320,39 +316,44 @@ class Database:
     def _put_tally(self, table: Table, count: int, total: int) -> None:
         row = (table.name, count, f"{total % _MODULUS:032x}")
         self.execute("DELETE FROM tally WHERE name = ?", (table.name,))
-        self.execute(_insert_sql(TALLY), (_row_hash(TALLY, row), *row))
+        self.execute(insert_sql(TALLY), hashed_row(TALLY, row))
 
     def _check_process(self) -> None:
         if os.getpid() != self._pid:
             raise StoreError(
-                f"{self.path.parent} was opened by process {self._pid} and is used in its forked child {os.getpid()}",
+                f"{self.folder} was opened by process {self._pid} and is used in its forked child {os.getpid()}",
                 "open the workspace in the process that uses it",
             )
 
 
-def sync(path: Path) -> None:
-    """Have a file, or the names in a folder, on the disk."""
-    if os.name == "nt" and path.is_dir():
-        return  # Windows has no handle to sync a folder by
-    descriptor = os.open(path, os.O_RDONLY)
+@contextmanager
+def encodable() -> Iterator[None]:
+    """Tell of text that no database can hold."""
     try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
-
-
-def _create_sql(table: Table) -> str:
-    columns = (*table.key, "hash", *table.values)  # no types: SQLite then keeps every value as it is given
-    return f"CREATE TABLE {table.name} ({', '.join(columns)}, PRIMARY KEY ({', '.join(table.key)})) WITHOUT ROWID"
+        yield
+    except UnicodeEncodeError as error:
+        problem = f"{error.object[:80]!r} has half a character (a lone surrogate) at {error.start}"
+        raise InputError(problem, "mend its encoding") from error
 
 
 def _select_sql(table: Table) -> str:
     return f"SELECT hash, {', '.join(table.columns)} FROM {table.name}"  # noqa: S608 - names are ours
 
 
-def _insert_sql(table: Table) -> str:
+def insert_sql(table: Table) -> str:
+    """The statement that adds a row with its hash in front."""
     marks = ", ".join("?" for _ in table.columns)
     return f"INSERT INTO {table.name} (hash, {', '.join(table.columns)}) VALUES (?, {marks})"  # noqa: S608 - names are ours
+
+
+def hashed_row(table: Table, row: Row) -> Row:
+    """The row with its hash in front."""
+    return (_row_hash(table, row), *row)
+
+
+def tally_row(table: Table, hashed: Sequence[Row]) -> Row:
+    """The row, hashed, that tells how many hashed rows the table has, and their sum."""
+    return hashed_row(TALLY, (table.name, len(hashed), f"{_sum(row[0] for row in hashed):032x}"))
 
 
 def _row_hash(table: Table, row: Row) -> bytes:
@@ -375,35 +376,3 @@ def _sum(hashes: Iterable[bytes]) -> int:
 
 def _damaged(table: Table, row: Row) -> str:
     return f"table {table.name}: the row of {', '.join(repr(part)[:80] for part in row[: len(table.key)])} is damaged"
-
-
-_FULL = {sqlite3.SQLITE_FULL, sqlite3.SQLITE_IOERR_WRITE, sqlite3.SQLITE_IOERR_SHMSIZE}
-_LOCKED = {sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED}
-_UNREADABLE = {sqlite3.SQLITE_IOERR, sqlite3.SQLITE_CANTOPEN, sqlite3.SQLITE_READONLY, sqlite3.SQLITE_PERM}
-
-
-@contextmanager
-def _translated(path: Path) -> Iterator[None]:
-    try:
-        yield
-    except UnicodeEncodeError as error:
-        problem = f"{error.object[:80]!r} has half a character (a lone surrogate) at {error.start}"
-        raise InputError(problem, "mend its encoding") from error
-    except UnicodeDecodeError as error:  # SQLite's message quotes a damaged schema
-        raise StoreCorrupt(f"{path} is damaged ({error})", _REPAIR) from error
-    except sqlite3.ProgrammingError as error:
-        raise StoreError(f"{path.parent}: {str(error).rstrip('.')}", "open the workspace again") from error
-    except sqlite3.Error as error:
-        raise _store_error(path, error) from error
-
-
-def _store_error(path: Path, error: sqlite3.Error) -> StoreError:
-    # SQLite gives no code where text is not UTF-8. Our statements are fixed, so that "no such table" is damage too.
-    code = getattr(error, "sqlite_errorcode", sqlite3.SQLITE_CORRUPT)
-    if code in _FULL:
-        return StoreFull(f"the disk under {path} is full ({error})", "make room and try again; what was saved is safe")
-    if code & 0xFF in _LOCKED:
-        return StoreLocked(f"{path} is locked by another program ({error})", "close it there and try again")
-    if code & 0xFF in _UNREADABLE:
-        return StoreError(f"{path} cannot be read or written ({error})", "check the disk and the file's permissions")
-    return StoreCorrupt(f"{path} is damaged ({error})", _REPAIR)
