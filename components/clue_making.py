@@ -13,7 +13,7 @@ from ragloom.components.memory import Memory
 from ragloom.components.reading import check_question
 from ragloom.errors import BadReply, ConfigError
 from ragloom.run import span
-from ragloom.types import LLM, Options, Reply
+from ragloom.types import LLM, Message, Options, Reply
 
 LEAST_WORDS = {"spans": 4, "questions": 3, "points": 4}  # of a clue; the published code keeps spans of more than three
 MAX_TOKENS: dict[Task, int] = {"spans": 192, "questions": 128, "draft": 96, "points": 384}
@@ -84,16 +84,24 @@ class LLMClueMaker:
         prompt, reading = self._prompt(query, memory)
         return self._lines(prompt, reading, "points", [])
 
+    def beginning(self, memory: Memory) -> list[Message]:
+        """What all its prompts begin with; nothing where not all of the memory fits, as then they differ."""
+        prompt = self._recalled("", memory)
+        return prompt.beginning if len(prompt.recollection.places) == len(memory.entries) else []
+
     def _prompt(self, query: str, memory: Memory) -> tuple[MemoryPrompt, ClueReading]:
         check_question(query)
-        prompt = MemoryPrompt.of(
+        prompt = self._recalled(query, memory)
+        return prompt, ClueReading(query, prompt.recollection.text, prompt.instructions, prompt.tag)
+
+    def _recalled(self, query: str, memory: Memory) -> MemoryPrompt:
+        return MemoryPrompt.of(
             memory,
             query,
             memory_tokens=self.memory_tokens,
             context_tokens=self.context_tokens,
             count_tokens=self.count_tokens,
         )
-        return prompt, ClueReading(query, prompt.recollection.text, prompt.instructions, prompt.tag)
 
     def _lines(self, prompt: MemoryPrompt, reading: ClueReading, task: Task, known: list[Clue]) -> list[str]:
         with span("recall clues", task=task) as attributes:

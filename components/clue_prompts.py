@@ -104,11 +104,17 @@ class MemoryPrompt:
         own = [turn["content"] for turn in _opening()]
         return "\n".join(own + [turn["content"] for task in tasks for turn in _tail(task, "", self.tag)])
 
+    @property
+    def beginning(self) -> list[Message]:
+        """What the conversations of all tasks and questions about it begin with; its last turn goes on."""
+        memory = _template("memory").fill({"memory": self.recollection.text, "fence": self.tag})
+        return [*_opening(), Message(role="user", content=memory)]
+
     def messages(self, task: Task) -> list[Message]:
         """The conversation; for all tasks and questions the same up to the question, where the recollection is."""
-        memory = _template("memory").fill({"memory": self.recollection.text, "fence": self.tag})
+        *opening, memory = self.beginning
         (last,) = _tail(task, self.question, self.tag)
-        return [*_opening(), Message(role="user", content=f"{memory}\n\n{last['content']}")]
+        return [*opening, Message(role="user", content=f"{memory['content']}\n\n{last['content']}")]
 
 
 def _tail(task: Task, question: str, tag: str) -> tuple[Message]:

@@ -86,7 +86,9 @@ class ReadAhead:
 
 
 def read_ahead(llm: IdentifiedLLM, beginning: Sequence[Message], store: Store) -> IdentifiedLLM:
-    """The model as it is, or where it runs on this machine, one that takes up the beginning of its prompts as read."""
+    """The model, which takes the beginning of its prompts as read where it runs on this machine and there is one."""
+    if not beginning:
+        return llm
     if isinstance(llm, Cached):
         return Cached(read_ahead(llm.llm, beginning, store), store)
     return ReadAhead(llm, beginning, store) if isinstance(llm, LocalLLM) else llm
