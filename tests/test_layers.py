@@ -41,6 +41,7 @@ HOMES = {
     "openinference": {"components.adapters.opentelemetry"},
     "opentelemetry": {"components.adapters.opentelemetry"},
     "prefect": {"flows"},
+    "psycopg": {"postgres"},
     "pyarrow": {"graph.exporting", "pipelines.export"},
     "pydantic": {"components.adapters", "mcp_server", "pipelines.settings"},
     "rank_bm25": {"components.bm25"},
