@@ -60,7 +60,7 @@ HOMES = {
     "Stemmer": {"components.tokenizing"},
     "tokenizers": {"components.minilm"},
     "tqdm": {"components.local_models", "components.pinned_wheels", "graph.extracting", "pipelines"},
-    "uvicorn": {"web_server"},
+    "uvicorn": {"web_server", "flows"},
     "xllamacpp": {"components.llama_server"},
 }
 EVERYWHERE = {"numpy", "ragloom"} | sys.stdlib_module_names
