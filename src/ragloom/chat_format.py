@@ -13,6 +13,7 @@ from dataclasses import asdict, dataclass, field
 from typing import Any, Literal
 from urllib.parse import quote
 
+from ragloom.components.completions import clean
 from ragloom.errors import (
     BudgetExceeded,
     DeadlineExceeded,
@@ -80,7 +81,8 @@ class ApiError(Exception):
         super().__init__(message)
         self.status = status
         self.headers = dict(headers or {})
-        self.body: Body = {"error": {"message": message, "type": kind, "param": param, "code": code}}
+        shown = [None if text is None else clean(text) for text in (message, param)]  # they may quote the request
+        self.body: Body = {"error": {"message": shown[0], "type": kind, "param": shown[1], "code": code}}
 
 
 _AGAIN, _NOT_AGAIN = {"Retry-After": "10"}, {"x-should-retry": "false"}  # the openai client heeds both

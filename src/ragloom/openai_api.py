@@ -68,22 +68,27 @@ class Endpoint:
             asked,
             self.sources if asked.sources is None else asked.sources,
         )
-        headers = {"x-request-id": reply.id}
         work = _Heard(self.service, asked, self.answer_s)
         try:
-            first = await work.next()
-            if not asked.stream:
-                while first is not None:
-                    first = await work.next()
-                return JSONResponse(reply.completion(work.answered()), headers=headers)
+            return await self._response(work, reply)
         except RagloomError as error:
+            work.stop()
             raise _logged(error, reply.id) from error
-        finally:
-            if not asked.stream:
-                work.stop()
-        # What fails before the first piece is an error with its status; from here on it is one in the stream.
-        events = self._events(work, first, reply)
-        return _Stream(events, work.stop, headers=headers, media_type="text/event-stream")
+        except asyncio.CancelledError:  # the client went away
+            work.stop()
+            raise
+
+    async def _response(self, work: _Heard, reply: ChatReply) -> Response:
+        headers = {"x-request-id": reply.id}
+        first = await work.next()
+        if first is None:
+            work.answered()  # what fails before the first piece has a status; what fails later is told in the stream
+        if reply.request.stream:
+            events = self._events(work, first, reply)
+            return _Stream(events, work.stop, headers=headers, media_type="text/event-stream")
+        while first is not None:
+            first = await work.next()
+        return JSONResponse(reply.completion(work.answered()), headers=headers)
 
     async def _events(self, work: _Heard, first: str | None, reply: ChatReply) -> AsyncIterator[str]:
         yield _event(reply.first())
@@ -139,8 +144,17 @@ class _Heard:
             raise DeadlineExceeded("the answer took longer than it may", "raise --timeout") from None
 
     def answered(self) -> Answered:
-        """What came out, once there is no piece to come."""
-        return self._work.done.result(0)
+        """What came out, once there is no piece to come.
+
+        Raises:
+            RagloomError: the question was not answered.
+        """
+        try:
+            return self._work.done.result(0)
+        except RagloomError:
+            raise
+        except Exception as error:
+            raise RagloomError(f"unexpected error: {error!r}") from error
 
     def stop(self) -> None:
         """End what is not over."""

@@ -6,11 +6,13 @@ What the endpoint and the MCP server share; neither HTTP nor MCP is known here.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import Future
 from contextvars import ContextVar
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
-from threading import Lock
+from queue import SimpleQueue
+from threading import Lock, Thread
 from typing import TYPE_CHECKING, Any, Self, get_args
 
 from ragloom.errors import BudgetExceeded, ConfigError, InputError, RagloomError
@@ -24,6 +26,7 @@ if TYPE_CHECKING:
 
 OnText = Callable[[str], None]
 
+_LEAVING_S = 5.0  # for answers that were given up to end, before they are left behind
 _AROUND = 60  # characters of a document quoted on both sides of what is cited
 
 
@@ -80,7 +83,7 @@ class Work:
     """
 
     def __init__(self, budget: Budget, on_text: OnText | None) -> None:
-        self.done: Future[Answered]
+        self.done: Future[Answered] = Future()
         self._run = Run(budget)
         self._on_text = on_text
         self._stopped = False
@@ -143,9 +146,13 @@ class Service:
         self._most = workers + queue
         self._lock = Lock()
         self._under_way: set[Work] = set()
-        self._threads = ThreadPoolExecutor(workers, thread_name_prefix="ragloom-serving")
+        self._waiting: SimpleQueue[tuple[Future[Answered], Callable[[], Answered]] | None] = SimpleQueue()
+        # Threads that do not keep the process from ending: one may wait for a model that hangs.
+        self._threads = [Thread(target=self._serve, name=f"ragloom-serving-{n}", daemon=True) for n in range(workers)]
 
     def __enter__(self) -> Self:
+        for thread in self._threads:
+            thread.start()
         return self
 
     def __exit__(self, *_: object) -> None:
@@ -153,7 +160,10 @@ class Service:
             left = list(self._under_way)
         for work in left:
             work.stop()
-        self._threads.shutdown()
+        for thread in self._threads:
+            self._waiting.put(None)
+        for thread in self._threads:
+            thread.join(_LEAVING_S / len(self._threads))
 
     @property
     def under_way(self) -> int:
@@ -179,8 +189,8 @@ class Service:
             if len(self._under_way) >= self._most:
                 raise Overloaded(f"{self._most} questions are under way already", "try again later")
             self._under_way.add(work)
-        work.done = self._threads.submit(work.answer, pipeline, question, self.store)
         work.done.add_done_callback(lambda _: self._forget(work))
+        self._waiting.put((work.done, partial(work.answer, pipeline, question, self.store)))
         return work
 
     def pipeline(self, name: str) -> Pipeline:
@@ -233,6 +243,16 @@ class Service:
         index = graph.retriever
         assert isinstance(index, GraphIndex)  # noqa: S101 - for mypy
         return explain(index.walk(question, k), index.graph, index.chunks)
+
+    def _serve(self) -> None:
+        while (waiting := self._waiting.get()) is not None:
+            done, answer = waiting
+            if not done.set_running_or_notify_cancel():
+                continue
+            try:
+                done.set_result(answer())
+            except BaseException as error:  # noqa: BLE001 - raised where the result is asked for
+                done.set_exception(error)
 
     def _forget(self, work: Work) -> None:
         with self._lock:
