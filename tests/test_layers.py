@@ -15,6 +15,7 @@ FOLDERS = ("components", "graph", "pipelines", "flows")
 LAYERS = ("core", *FOLDERS, "command line")  # each may import itself and what stands before it
 COMMAND_LINE = {
     *("__init__", "__main__", "arguments", "command_options", "console", "gate_commands", "graph_commands"),
+    "memory_commands",
     *("chat_format", "http_guard", "mcp_server", "openai_api", "serve_commands", "serving", "web_server"),
 }
 
@@ -34,6 +35,7 @@ HOMES = {
     "langchain_core": {"components.adapters"},
     "llama_index": {"components.adapters", "components.ingestion", "components.splitting"},
     "mcp": {"mcp_server"},
+    "matplotlib": {"pipelines.comparison_plots"},
     "networkx": {"graph.exporting"},
     "numba": {"graph.local_push"},
     "onnxruntime": {"components.minilm"},
@@ -42,7 +44,7 @@ HOMES = {
     "opentelemetry": {"components.adapters.opentelemetry"},
     "prefect": {"flows"},
     "psycopg": {"postgres"},
-    "pyarrow": {"graph.exporting", "pipelines.export"},
+    "pyarrow": {"graph.exporting", "pipelines.comparison_files", "pipelines.export"},
     "pydantic": {"components.adapters", "mcp_server", "pipelines.settings"},
     "rank_bm25": {"components.bm25"},
     "scipy": {
