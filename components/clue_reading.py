@@ -53,10 +53,13 @@ def words(text: str) -> list[str]:
 
 
 def alike(one: str, other: str) -> bool:
-    """Whether two texts say the same: nearly the same words, stop words aside, and the same capitalised ones."""
+    """Whether two texts say the same: nearly the same words, stop words aside, and none lacks a name of the other."""
+    if words(one) == words(other):
+        return True
     ours, theirs = _content(one), _content(other)
     shared = (ours & theirs).total()
-    return 2 * shared >= ALIKE * (ours.total() + theirs.total()) and _names(one) == _names(other)
+    alike_words = 2 * shared >= ALIKE * (ours.total() + theirs.total())
+    return alike_words and _names(one).union(_names(other)) <= ours.keys() & theirs.keys()
 
 
 def repeats(clue: str, known: Sequence[str]) -> bool:
@@ -169,7 +172,8 @@ def _content(text: str) -> Counter[str]:
 
 def _names(text: str) -> frozenset[str]:
     """The capitalised words but for the first one, which is capitalised in every sentence."""
-    return frozenset(word for word in _WORD.findall(text)[1:] if word[0].isupper())
+    capitalised = (word.casefold() for word in _WORD.findall(normalize("NFC", text))[1:] if word[0].isupper())
+    return frozenset(word for word in capitalised if word not in STOP_WORDS)
 
 
 def _lines(text: str) -> Iterator[str]:

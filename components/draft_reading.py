@@ -44,7 +44,7 @@ class DraftReader:
         prompt = self.reader.prompt or packaged_prompt(self.reader.mode)
         with span("draft") as attributes:
             answer = replace(self.reader, prompt=_with_draft(prompt, question, hits, draft))(question, hits)
-            attributes |= compared(draft, answer)
+            attributes.update(compared(draft, answer))
             return answer
 
 

@@ -94,7 +94,7 @@ class MemoryOnly:
 class Summarising:
     """Summarises: key points from the memory, for each its evidence, and what the evidence bears out is written up.
 
-    A point is borne out by the best of its passages if that holds at least `support` of the point's content words; other
+    A point is borne out by the best of its passages if that holds at least `support` of its content words. Other
     points are left out, since a memory may be wrong. Each is a span `point` with the passages `found`, the `coverage`,
     and whether it was `kept`.
 
