@@ -44,14 +44,16 @@ class Plan:
         variants: settings by name, in the order they are run; their workspace is that of each set.
         sets: of questions.
         limit: how many questions of each set, the first ones; None for all.
+        baseline: the variant that the others are compared with; None for the first that has answers.
 
     Raises:
-        ConfigError: fewer than two variants, no set, or a name that is none or stands twice.
+        ConfigError: fewer than two variants, no set, a name that is none or stands twice, or no such baseline.
     """
 
     variants: Mapping[str, Settings]
     sets: tuple[QuestionSet, ...]
     limit: int | None = None
+    baseline: str | None = None
 
     def __post_init__(self) -> None:
         if len(self.variants) < 2:
@@ -70,6 +72,8 @@ class Plan:
                 )
         if doubled := [name for name in names if names.count(name) > 1]:
             raise ConfigError(f"two sets of questions are named {doubled[0]!r}", "give each its own name")
+        if self.baseline is not None and self.baseline not in self.variants:
+            raise ConfigError(f"there is no variant {self.baseline!r}", f"there are {', '.join(self.variants)}")
 
     def asked(self, of: QuestionSet) -> list[Question]:
         """The questions of a set."""
@@ -83,6 +87,31 @@ class Plan:
 
 
 # ---- How users say it
+
+
+def plan_of(
+    settings: Settings,
+    questions: Sequence[Path],
+    *,
+    pipelines: Sequence[str] = (),
+    variants: Path | None = None,
+    limit: int | None = None,
+    baseline: str | None = None,
+) -> Plan:
+    """The plan of pipelines that differ in nothing else, or of a file of variants.
+
+    Args:
+        settings: what the variants have in common.
+        questions: files of questions about one workspace; none where the file of variants has sets.
+        pipelines: their names.
+        variants: a file for `read_variants`, instead of pipelines.
+        limit, baseline: see `Plan`.
+    """
+    named, sets = (named_pipelines(pipelines, settings), ()) if variants is None else read_variants(variants, settings)
+    if sets and questions:
+        raise ConfigError(f"there are files of questions, and [[sets]] in {variants}", "name them in one place")
+    workspace = next(iter(named.values()), settings).workspace
+    return Plan(named, sets or sets_of(questions, workspace), limit, baseline)
 
 
 def named_pipelines(names: Sequence[str], settings: Settings) -> dict[str, Settings]:

@@ -116,7 +116,8 @@ class Comparison:
         pending: how many questions each variant has not answered yet, where there are some.
         texts: passages that readers were given, by the ids of their chunks.
         run_ids: of the runs, by variant and set.
-        paths: of graph walks: to each question, for the variant, the ways to its passages in words.
+        paths: of walks over the graph, by variant and question: the ways to the passages, in words.
+        notes: what else a reader must know, a sentence each.
     """
 
     variants: tuple[str, ...]
@@ -129,6 +130,7 @@ class Comparison:
     texts: Mapping[str, Passage] = field(default_factory=dict)
     run_ids: Mapping[tuple[str, str], str] = field(default_factory=dict)
     paths: Mapping[tuple[str, Key], tuple[str, ...]] = field(default_factory=dict)
+    notes: tuple[str, ...] = ()
 
     @cached_property
     def by_variant(self) -> Mapping[str, Mapping[Key, Judged]]:
@@ -157,9 +159,15 @@ class Comparison:
         values = [value for row in self.answers(variant) if (value := row.value(metric)) is not None]
         return sum(values) / len(values) if values else None
 
+    @cached_property
+    def finished(self) -> tuple[str, ...]:
+        """The variants that have gone through all of the questions; where there are none, all variants with answers."""
+        some = tuple(name for name in self.variants if self.by_variant[name])
+        return tuple(name for name in some if len(self.by_variant[name]) == len(self.questions)) or some
+
     def best(self, metric: Metric) -> str:
-        """The variant with the highest mean; of equal ones the first."""
-        return max(self.variants, key=lambda variant: self.mean(variant, metric) or 0.0)
+        """The finished variant with the highest mean; of equal ones the first."""
+        return max(self.finished, key=lambda variant: self.mean(variant, metric) or 0.0)
 
     def paired(self, a: str, b: str, metric: Metric) -> tuple[list[float], list[float]]:
         """The values of two variants on the questions that both have gone through."""
@@ -173,20 +181,17 @@ class Comparison:
         return [x for x, _ in pairs], [y for _, y in pairs]
 
 
-def compared(plan: Plan, *, baseline: str | None = None, runs: Sequence[VariantRun] = ()) -> Comparison:
+def compared(plan: Plan, *, runs: Sequence[VariantRun] = ()) -> Comparison:
     """Judge what the workspaces hold of a plan; asks no model and writes nothing.
 
     Args:
         plan: what is compared.
-        baseline: name of the variant that the others are compared with; by default the first that has answers.
         runs: what `answer_plan` gave, for why there may be no answers.
 
     Raises:
-        ConfigError: there is no such baseline, or it has no answers.
+        ConfigError: the baseline has no answers.
         InputError: nothing is answered yet.
     """
-    if baseline is not None and baseline not in plan.variants:
-        raise ConfigError(f"there is no variant {baseline!r}", f"there are {', '.join(plan.variants)}")
     failures = [(run.variant, f"{run.set}: {run.failure}") for run in runs if run.failure]
     failures += [(run.variant, f"{run.set}: {run.report.stopped}") for run in runs if run.report and run.report.stopped]
     reading = _Reading(plan)
@@ -196,12 +201,14 @@ def compared(plan: Plan, *, baseline: str | None = None, runs: Sequence[VariantR
     if not variants:
         why = f": {failures[0][0]} failed, {failures[0][1]}" if failures else ""
         raise InputError(f"there are no answers to compare{why}", "answer some: ragloom compare without --report-only")
-    if baseline is not None and baseline not in variants:
-        why = next((why for name, why in failures if name == baseline), "nothing is answered yet")
-        raise ConfigError(f"the baseline {baseline!r} has no answers ({why})", f"name one of {', '.join(variants)}")
+    if plan.baseline is not None and plan.baseline not in variants:
+        why = next((why for name, why in failures if name == plan.baseline), "nothing is answered yet")
+        raise ConfigError(
+            f"the baseline {plan.baseline!r} has no answers ({why})", f"name one of {', '.join(variants)}"
+        )
     return Comparison(
         variants,
-        baseline or variants[0],
+        plan.baseline or variants[0],
         tuple(each.name for each in plan.sets),
         tuple(reading.rows),
         {name: plan.variants[name].pipeline for name in variants},

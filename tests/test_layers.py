@@ -15,6 +15,7 @@ FOLDERS = ("components", "graph", "pipelines", "flows")
 LAYERS = ("core", *FOLDERS, "command line")  # each may import itself and what stands before it
 COMMAND_LINE = {
     *("__init__", "__main__", "arguments", "command_options", "console", "gate_commands", "graph_commands"),
+    "compare_commands",
     "memory_commands",
     *("chat_format", "http_guard", "mcp_server", "openai_api", "serve_commands", "serving", "web_server"),
 }
@@ -45,7 +46,7 @@ HOMES = {
     "prefect": {"flows"},
     "psycopg": {"postgres"},
     "pyarrow": {"graph.exporting", "pipelines.comparison_files", "pipelines.export"},
-    "pydantic": {"components.adapters", "mcp_server", "pipelines.settings"},
+    "pydantic": {"components.adapters", "mcp_server", "pipelines.comparing", "pipelines.settings"},
     "rank_bm25": {"components.bm25"},
     "scipy": {
         "graph",
