@@ -1,6 +1,7 @@
 """Answer a file of questions as a flow: `answer_batch`, a slice of the questions to a task."""
 
 import tempfile
+from base64 import b64encode
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -11,12 +12,15 @@ from prefect.artifacts import create_markdown_artifact
 
 from ragloom.codec import to_json
 from ragloom.components.datasets import read_questions
+from ragloom.flows.history import runs_before
 from ragloom.flows.slices import check_finished, work_in_slices
 from ragloom.flows.steps import job, show_table, step
 from ragloom.pipelines.batch import BatchReport, answer_run
+from ragloom.pipelines.changes import changes_since
 from ragloom.pipelines.export import check_export, check_files, export_run
 from ragloom.pipelines.gate_watch import gate_warnings
 from ragloom.pipelines.report import answers_table, write_report
+from ragloom.pipelines.run_history import history_plot
 from ragloom.pipelines.run_identity import begin_batch
 from ragloom.pipelines.settings import Settings
 from ragloom.store import Store
@@ -88,10 +92,22 @@ def _warnings(run_id: str, settings: Settings) -> tuple[str, ...]:
 
 
 def _publish(run_id: str, workspace: Path, out: str | None, report: str | None) -> None:
+    """Write the files, and then the artifacts, for which Prefect's server has to be there."""
     with Store.open(workspace, write=False) as store, tempfile.TemporaryDirectory() as folder:
-        show_table("batch-qa-quality", answers_table(store, [run_id]))
         file = Path(report) if report is not None else Path(folder) / "report.md"
         write_report(store, run_id, file)
-        create_markdown_artifact(file.read_text(encoding="utf-8"), key="batch-qa-report")
         if out is not None:
             export_run(store, run_id, Path(out))
+        show_table("batch-qa-quality", answers_table(store, [run_id]))
+        create_markdown_artifact(_history(store, run_id, runs_before(run_id)), key="batch-qa-history")
+        create_markdown_artifact(file.read_text(encoding="utf-8"), key="batch-qa-report")
+
+
+def _history(store: Store, run_id: str, before: list[str]) -> str:
+    """How the runs of this deployment went, and what changed since the last one."""
+    known = {run.id for run in store.runs()}
+    earlier = [name for name in before if name in known]
+    plot = history_plot(store, [*reversed(list(dict.fromkeys(name for name in earlier if name != run_id))), run_id])
+    picture = f"![F1 and share of answers by run](data:image/svg+xml;base64,{b64encode(plot.encode()).decode()})"
+    changes = changes_since(store, run_id, earlier[0]).markdown() if earlier else "There is no run before this one."
+    return f"{picture}\n\n{changes}"

@@ -159,16 +159,21 @@ def write_report(store: Store, run_id: str, path: Path) -> None:
     ]
     for item in store.items(run_id):
         row = answer_row(item)
-        lines = [f"### {_line(row['question'])}", f"**{_line(row['answer'] or row['error'] or item.status)}**"]
+        lines = [f"### {one_line(row['question'])}", f"**{one_line(row['answer'] or row['error'] or item.status)}**"]
         if row["gold_answers"]:
-            lines.append(f"Expected: {_line('; '.join(row['gold_answers']))}")
+            lines.append(f"Expected: {one_line('; '.join(row['gold_answers']))}")
         for citation in row["citations"]:
             place = f"{sources.get(citation['document_id'], 'removed since')}, {citation['start']}-{citation['end']}"
-            lines.append(f"- [{citation['number']}] {_line(citation['title'])} ({place}; by {citation['by']})")
+            lines.append(f"- [{citation['number']}] {one_line(citation['title'])} ({place}; by {citation['by']})")
         if row["seconds"] is not None:
             lines.append(f"{row['seconds']:.2f} s, calls: {row['calls']}")
         sections.append("\n\n".join(lines))
     write_aside(path, lambda aside: _write(aside, "\n\n".join(sections) + "\n"))
+
+
+def one_line(text: str) -> str:
+    """Text of documents and models on one line, without markup and pictures, so that it cannot pass for our own."""
+    return " ".join(escape(text, quote=False).split()).replace("](", "]\\(")
 
 
 def signed(interval: Interval) -> str:
@@ -186,11 +191,18 @@ def _describe(name: str, settings: Settings) -> str:
         "graph": f"a walk over the graph of {settings.extractor}, from {settings.walk_from}",
         "ircot": f"{settings.retriever}, then with thoughts of {settings.model}, at most {steps} retrievals",
         "notes": f"{settings.retriever}, then what a note by {_taker(settings)} lacks",
+        "clues": f"{settings.retriever}, with {_clues(settings)} of the {settings.memory} memory",
     }[name]
 
 
 def _taker(settings: Settings) -> str:
     return settings.model if settings.note_taker == "llm" else "rules"
+
+
+def _clues(settings: Settings) -> str:
+    if settings.clue_maker == "phrases":
+        return "phrases"
+    return f"clues by {settings.memory_model or settings.model}"
 
 
 def _quality(scores: Scores, metric: str) -> str:
@@ -202,11 +214,6 @@ def _quality(scores: Scores, metric: str) -> str:
 
 def _name(file: Path) -> str:
     return file.parent.name if file.stem == "questions" else file.stem
-
-
-def _line(text: str) -> str:
-    """Text of documents and models on one line and without markup, so that it cannot pass for the report's own."""
-    return " ".join(escape(text, quote=False).split())
 
 
 def _write(path: Path, text: str) -> None:
