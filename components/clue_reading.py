@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from functools import cached_property
 from unicodedata import normalize
 
-from ragloom.components.answer_words import UNKNOWING, admission
+from ragloom.components.answer_words import admission
 from ragloom.components.languages import language, scripts
 from ragloom.components.tokenizing import STOP_WORDS
 
@@ -31,7 +31,7 @@ _WORD = re.compile(rf"[{_UNSPACED}]|[^\W_{_UNSPACED}]+")
 _IS_UNSPACED = re.compile(f"[{_UNSPACED}]")
 _CODE_FENCE = re.compile(r"^\s*(?:```|~~~).*$", re.MULTILINE)
 _MARK = re.compile(
-    r"(?:[\s>#*+\-\u2010-\u2015\u2022\u25aa\u25cf\u25e6\u00b7]+|\(?\d{1,2}[.):]\s+|\[\d{1,2}\]\s*|[a-h][.)]\s+)+"
+    r"(?:[\s>#*+\-\u2010-\u2015\u2022\u25aa\u25cf\u25e6\u00b7]+|\(?\d{1,2}[.):](?:\s+|$)|\[\d{1,2}\]\s*|[a-h][.)]\s+)+"
 )
 _LABEL = re.compile(
     r"(?:(?:sub|surrogate)?[\s-]?questions?|quer(?:y|ies)|search|clues?|spans?|passages?|sentences?|(?:key )?points?|"
@@ -107,12 +107,9 @@ class ClueReading:
         return kept
 
     def draft(self, text: str) -> str:
-        """The first line of a reply that is an answer; empty where none is, or where it says that it knows none."""
-        for line in _lines(self._own(text)):
-            draft = _unlooped(line)
-            if words(draft) and self._is_usable(draft) and not line.endswith(":"):
-                return "" if admission(draft, UNKNOWING) else draft
-        return ""
+        """The first line of a reply that can be an answer; empty where none can, as one that says it knows none."""
+        drafts = (_unlooped(line) for line in _lines(self._own(text)) if not line.endswith((":", "\uff1a")))
+        return next((draft for draft in drafts if words(draft) and self._is_usable(draft)), "")
 
     def _own(self, text: str) -> str:
         """The reply up to where it goes on with the prompt."""
@@ -120,7 +117,7 @@ class ClueReading:
 
     def _is_usable(self, clue: str) -> bool:
         said = words(clue)
-        if alike(clue, self.question):
+        if alike(clue, self.question) or admission(clue):
             return False
         return _row(said) in self._memory_row or not (self._is_copied(said) or self._is_foreign(clue))
 
