@@ -21,3 +21,11 @@ def ragloom(
         return code, captured.out, captured.err
 
     return run
+
+
+@pytest.fixture(scope="session")
+def sample_workspace(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A workspace with the sample corpus, its keyword index and its graph; only replies may be added to it."""
+    from served import build_workspace
+
+    return build_workspace(tmp_path_factory.mktemp("sample") / "workspace")

@@ -12,7 +12,7 @@ from urllib.request import Request, urlopen
 
 import pytest
 from openai import APIStatusError, AuthenticationError, InternalServerError, NotFoundError, OpenAI
-from served import QUESTION, Served, build_workspace, cited, serving, until
+from served import QUESTION, Served, cited, serving, until
 
 from ragloom.store import Store
 
@@ -21,13 +21,8 @@ TOKEN = "a-long-random-token-of-the-tests"
 
 
 @pytest.fixture(scope="module")
-def workspace(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return build_workspace(tmp_path_factory.mktemp("served") / "workspace")
-
-
-@pytest.fixture(scope="module")
-def served(workspace: Path) -> Iterator[Served]:
-    with serving(workspace) as served:
+def served(sample_workspace: Path) -> Iterator[Served]:
+    with serving(sample_workspace) as served:
         yield served
 
 
@@ -151,8 +146,8 @@ def test_only_the_last_message_is_asked(served: Served):
     assert "pirate" not in prompt
 
 
-def test_a_cut_answer_says_so(workspace: Path):
-    with serving(workspace, max_tokens=1) as short:
+def test_a_cut_answer_says_so(sample_workspace: Path):
+    with serving(sample_workspace, max_tokens=1) as short:
         _, body = post(short, chat())
     assert body["choices"][0]["finish_reason"] == "length"
 
@@ -221,8 +216,8 @@ def test_an_unknown_model_is_not_found_and_the_known_ones_are_named(served: Serv
         openai.chat.completions.create(model="gpt-4", messages=ASKED)
 
 
-def test_nothing_stored_is_reachable_by_a_path_or_an_id(served: Served, workspace: Path):
-    with Store.open(workspace, write=False) as store:
+def test_nothing_stored_is_reachable_by_a_path_or_an_id(served: Served, sample_workspace: Path):
+    with Store.open(sample_workspace, write=False) as store:
         chunk = store.chunks()[0]
     paths = [
         "/",
@@ -247,8 +242,8 @@ def test_nothing_stored_is_reachable_by_a_path_or_an_id(served: Served, workspac
 # ---- Who may ask
 
 
-def test_without_the_token_there_is_nothing_but_health(workspace: Path):
-    with serving(workspace, token=TOKEN) as guarded:
+def test_without_the_token_there_is_nothing_but_health(sample_workspace: Path):
+    with serving(sample_workspace, token=TOKEN) as guarded:
         with client(guarded, "another-token-of-the-same-length") as stranger:
             with pytest.raises(AuthenticationError, match="a token is needed"):
                 stranger.chat.completions.create(model="single", messages=ASKED)
@@ -270,8 +265,8 @@ def test_without_the_token_there_is_nothing_but_health(workspace: Path):
         *((name, 200) for name in ("localhost:1", "127.0.0.1", "[::1]:8100", "rag.example")),
     ],
 )
-def test_a_host_header_that_names_another_server_is_refused(workspace: Path, host: str, status: int):
-    with serving(workspace, hosts=frozenset({"rag.example"})) as named:
+def test_a_host_header_that_names_another_server_is_refused(sample_workspace: Path, host: str, status: int):
+    with serving(sample_workspace, hosts=frozenset({"rag.example"})) as named:
         assert post(named, chat(), Host=host)[0] == status
 
 
@@ -307,8 +302,8 @@ def test_huge_headers_are_refused(served: Served):
 # ---- Under load, and when things break
 
 
-def test_a_hundred_at_once_are_all_answered(workspace: Path):
-    with serving(workspace, queue=100, workers=4) as busy, client(busy) as openai:
+def test_a_hundred_at_once_are_all_answered(sample_workspace: Path):
+    with serving(sample_workspace, queue=100, workers=4) as busy, client(busy) as openai:
 
         def ask(_: int) -> str | None:
             return openai.chat.completions.create(model="single", messages=ASKED).choices[0].message.content
@@ -320,14 +315,14 @@ def test_a_hundred_at_once_are_all_answered(workspace: Path):
         until(lambda: busy.service.under_way == 0)
 
 
-def test_a_full_queue_turns_clients_away_with_a_time_to_come_back(workspace: Path):
+def test_a_full_queue_turns_clients_away_with_a_time_to_come_back(sample_workspace: Path):
     go_on = threading.Event()
 
     def slowly(prompt: str) -> str:
         go_on.wait(30)
         return cited(prompt)
 
-    with serving(workspace, answer=slowly, workers=1, queue=1) as busy, client(busy) as openai:
+    with serving(sample_workspace, answer=slowly, workers=1, queue=1) as busy, client(busy) as openai:
         with ThreadPoolExecutor(2) as pool:
             waiting = [pool.submit(openai.chat.completions.create, model="single", messages=ASKED) for _ in range(2)]
             until(lambda: busy.service.under_way == 2)
@@ -340,8 +335,8 @@ def test_a_full_queue_turns_clients_away_with_a_time_to_come_back(workspace: Pat
         assert [each.result().choices[0].message.content for each in waiting] == ["Ines Corvale"] * 2
 
 
-def test_a_client_that_leaves_a_stream_frees_its_place_and_stops_the_model(workspace: Path):
-    with serving(workspace, script=["stream-endless"], workers=1, queue=1) as left, client(left) as openai:
+def test_a_client_that_leaves_a_stream_frees_its_place_and_stops_the_model(sample_workspace: Path):
+    with serving(sample_workspace, script=["stream-endless"], workers=1, queue=1) as left, client(left) as openai:
         with openai.chat.completions.create(model="single", messages=ASKED, stream=True) as stream:
             assert next(stream).choices[0].delta.role == "assistant"
             assert next(stream).choices[0].delta.content == "Ines"
@@ -350,7 +345,7 @@ def test_a_client_that_leaves_a_stream_frees_its_place_and_stops_the_model(works
         assert after.choices[0].message.content == "Ines Corvale"
 
 
-def test_a_client_that_leaves_the_queue_is_never_answered(workspace: Path):
+def test_a_client_that_leaves_the_queue_is_never_answered(sample_workspace: Path):
     go_on = threading.Event()
 
     def slowly(prompt: str) -> str:
@@ -360,7 +355,7 @@ def test_a_client_that_leaves_the_queue_is_never_answered(workspace: Path):
     body = json.dumps(chat()).encode()
     head = "POST /v1/chat/completions HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\n"
     head += f"Content-Length: {len(body)}\r\n\r\n"
-    with serving(workspace, answer=slowly, workers=1) as busy:
+    with serving(sample_workspace, answer=slowly, workers=1) as busy:
         with ThreadPoolExecutor(1) as pool:
             first = pool.submit(post, busy, chat())
             until(lambda: busy.model.count == 1)
@@ -373,8 +368,8 @@ def test_a_client_that_leaves_the_queue_is_never_answered(workspace: Path):
         assert busy.model.count == 1
 
 
-def test_an_answer_that_takes_too_long_is_a_timeout(workspace: Path):
-    with serving(workspace, script=["stream-endless"], endpoint={"answer_s": 0.2}) as slow:
+def test_an_answer_that_takes_too_long_is_a_timeout(sample_workspace: Path):
+    with serving(sample_workspace, script=["stream-endless"], endpoint={"answer_s": 0.2}) as slow:
         status, body = post(slow, chat())
         assert (status, body["error"]["code"]) == (504, "timeout")
         until(lambda: slow.service.under_way == 0)
@@ -385,9 +380,9 @@ def test_an_answer_that_takes_too_long_is_a_timeout(workspace: Path):
     [("404", 502, "bad_reply"), ("503", 503, "model_unavailable"), ("400", 502, "bad_reply")],
 )
 def test_a_failing_model_is_told_without_details_of_it(
-    workspace: Path, fault: str, status: int, code: str, caplog: pytest.LogCaptureFixture
+    sample_workspace: Path, fault: str, status: int, code: str, caplog: pytest.LogCaptureFixture
 ):
-    with serving(workspace, script=lambda _: fault, deadline_s=1) as broken, client(broken) as openai:
+    with serving(sample_workspace, script=lambda _: fault, deadline_s=1) as broken, client(broken) as openai:
         with pytest.raises(APIStatusError) as refused:
             openai.chat.completions.create(model="single", messages=ASKED)
         assert (refused.value.status_code, refused.value.code) == (status, code)
@@ -396,17 +391,17 @@ def test_a_failing_model_is_told_without_details_of_it(
         assert broken.model.base_url in caplog.text  # the operator learns it
 
 
-def test_a_model_that_breaks_off_ends_the_stream_in_an_error(workspace: Path):
+def test_a_model_that_breaks_off_ends_the_stream_in_an_error(sample_workspace: Path):
     from openai import APIError
 
-    with serving(workspace, script=["stream-error"]) as broken, client(broken) as openai:
+    with serving(sample_workspace, script=["stream-error"]) as broken, client(broken) as openai:
         stream = openai.chat.completions.create(model="single", messages=ASKED, stream=True)
         with pytest.raises(APIError, match="did not answer well"):
             list(stream)
 
 
-def test_a_spent_budget_is_a_quota_that_is_not_tried_again(workspace: Path):
-    with serving(workspace, max_total_tokens=10) as poor:
+def test_a_spent_budget_is_a_quota_that_is_not_tried_again(sample_workspace: Path):
+    with serving(sample_workspace, max_total_tokens=10) as poor:
         openai = OpenAI(base_url=f"{poor.url}/v1", api_key="none", max_retries=5)
         with openai, pytest.raises(APIStatusError) as refused:
             openai.chat.completions.create(model="single", messages=ASKED)
@@ -414,12 +409,12 @@ def test_a_spent_budget_is_a_quota_that_is_not_tried_again(workspace: Path):
         assert poor.model.count == 0
 
 
-def test_each_request_has_the_whole_budget(workspace: Path):
-    with serving(workspace, max_calls=1) as poor:
+def test_each_request_has_the_whole_budget(sample_workspace: Path):
+    with serving(sample_workspace, max_calls=1) as poor:
         assert [post(poor, chat())[0] for _ in range(3)] == [200] * 3
 
 
-def test_answers_under_way_are_finished_when_the_server_stops(workspace: Path):
+def test_answers_under_way_are_finished_when_the_server_stops(sample_workspace: Path):
     go_on = threading.Event()
 
     def slowly(prompt: str) -> str:
@@ -427,14 +422,14 @@ def test_answers_under_way_are_finished_when_the_server_stops(workspace: Path):
         return cited(prompt)
 
     with ThreadPoolExecutor(1) as pool:
-        with serving(workspace, answer=slowly) as stopping:
+        with serving(sample_workspace, answer=slowly) as stopping:
             last = pool.submit(post, stopping, chat())
             until(lambda: stopping.model.count == 1)
             threading.Timer(0.3, go_on.set).start()
         assert last.result()[0] == 200
 
 
-def test_others_can_write_to_the_workspace_meanwhile(served: Served, workspace: Path):
-    with Store.open(workspace, lock_timeout_s=0) as store:
+def test_others_can_write_to_the_workspace_meanwhile(served: Served, sample_workspace: Path):
+    with Store.open(sample_workspace, lock_timeout_s=0) as store:
         store.remove_documents([])
     assert post(served, chat())[0] == 200
