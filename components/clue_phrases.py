@@ -1,7 +1,7 @@
-"""Clues without a model: names and phrases of the entries that fit the question (pseudo-relevance feedback).
+"""Clues without a model: names and phrases of sentences that fit the question (pseudo-relevance feedback).
 
-What the question only describes is often named where it is described. So the entries that share its words are looked
-up, and what they name that the question does not is searched for.
+What the question only describes is often named where it is described. So the sentences of a memory that share its words
+are looked up, and what they name that the question does not is searched for.
 """
 
 from __future__ import annotations
@@ -15,6 +15,7 @@ from typing import Literal
 
 from ragloom.components.clue_reading import repeats
 from ragloom.components.clues import Clue, Clues
+from ragloom.components.extractive_memory import sentences
 from ragloom.components.memory import Entry, Memory
 from ragloom.components.tokenizing import STOP_WORDS, Tokenizer
 from ragloom.run import span
@@ -52,25 +53,32 @@ def _name(text: str, run: list[re.Match[str]]) -> Iterator[str]:
 
 @dataclass(frozen=True)
 class PhraseClues:
-    """A ClueMaker that takes names and phrases from the entries that fit the question best; asks no model.
+    """A ClueMaker that takes names and phrases from the sentences that fit the question best; asks no model.
 
-    Candidates are the titles of the entries, the names in them, and their runs of at most `phrase_words` content words.
-    What holds no word besides those of the question is left out. A candidate counts, for every entry that has it, its
-    occurrences times the mean inverse document frequency (over the memory) of its words that the question lacks,
-    divided by the rank of the entry; a name or title `name_weight` times that. Ties are in the order of the entries
-    and their texts.
+    Of the entries that fit the question, those sentences are looked at whose words, with those of their headings, have
+    most of the question's: by the sum of the inverse document frequencies (over the memory) of the words they share.
+    A heading is the title of an entry about one thing, or the title that begins a line of an entry about several.
+
+    Candidates are the headings, the names in the sentences, and their runs of at most `phrase_words` content words.
+    What holds no word besides those of the question is left out. A candidate counts, for every sentence that has it,
+    the fit of the sentence times the mean inverse document frequency of the words that the question lacks, by its rank;
+    a name or heading `name_weight` times that. Ties are in the order of the sentences and their words.
+
+    Measured by `benchmarks/implicit_questions.py`: names of whole entries, which are of several passages, lead astray.
 
     Args:
         entries: how many of the memory's entries are looked at, best first.
+        sentences: how many of their sentences.
         most: clues.
-        phrase_words: longest phrase that is no name; 0 for names and titles alone.
+        phrase_words: longest phrase that is no name; 0 for names and headings alone.
         name_weight: how much more a name counts than a phrase.
         query: what a clue is: the phrase alone, or with the words of the question behind it.
         names: of a text, as they are written in it.
     """
 
     _: KW_ONLY
-    entries: int = 3
+    entries: int = 10
+    sentences: int = 5
     most: int = 5
     phrase_words: int = 2
     name_weight: float = 3.0
@@ -79,7 +87,7 @@ class PhraseClues:
     _table: list[_Frequencies] = field(default_factory=list, init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
-        for name, least in (("entries", 1), ("most", 1), ("phrase_words", 0), ("name_weight", 0)):
+        for name, least in (("entries", 1), ("sentences", 1), ("most", 1), ("phrase_words", 0), ("name_weight", 0)):
             if getattr(self, name) < least:
                 raise ValueError(f"{name} must be at least {least}, got {getattr(self, name)}")
         if self.query not in ("phrase", "phrase and question"):
@@ -101,21 +109,32 @@ class PhraseClues:
     def _scores(self, query: str, entries: list[Entry], frequencies: _Frequencies) -> dict[str, float]:
         asked = frozenset(_stems(query))
         scores: dict[str, float] = {}
-        for rank, entry in enumerate(entries, 1):
-            for phrase, weight in self._candidates(entry):
+        for rank, (heading, sentence, fit) in enumerate(self._best(asked, entries, frequencies), 1):
+            for phrase, weight in self._candidates(heading, sentence):
                 new = set(_stems(phrase)) - asked
                 if new:
-                    rarity = sum(map(frequencies.inverse, sorted(new))) / len(new)
-                    scores[phrase] = scores.get(phrase, 0.0) + weight * rarity / rank
+                    rarity = frequencies.rarity(new) / len(new)
+                    scores[phrase] = scores.get(phrase, 0.0) + fit * weight * rarity / rank
         return scores
 
-    def _candidates(self, entry: Entry) -> Iterator[tuple[str, float]]:
-        """Names and phrases of an entry, as often as they occur, with their weights."""
-        if entry.title:
-            yield entry.title, self.name_weight
-        for name in self.names(entry.text):
+    def _best(
+        self, asked: frozenset[str], entries: list[Entry], frequencies: _Frequencies
+    ) -> list[tuple[str, str, float]]:
+        """The sentences that fit best, with their headings and how well they fit."""
+        found = dict.fromkeys(pair for entry in entries for pair in _headed(entry))
+        fits = [
+            (heading, text, frequencies.rarity(asked.intersection(_stems(f"{heading}\n{text}"))))
+            for heading, text in found
+        ]
+        return sorted(fits, key=lambda fit: -fit[2])[: self.sentences]  # stable
+
+    def _candidates(self, heading: str, sentence: str) -> Iterator[tuple[str, float]]:
+        """Names and phrases of a sentence, as often as they occur, with their weights."""
+        if heading:
+            yield heading, self.name_weight
+        for name in self.names(sentence):
             yield name, self.name_weight
-        for phrase in _phrases(entry.text, self.phrase_words):
+        for phrase in _phrases(sentence, self.phrase_words):
             yield phrase, 1.0
 
     def _is_covered(self, phrase: str, kept: list[str]) -> bool:
@@ -146,9 +165,20 @@ class _Frequencies:
             counts.update(set(_stems(f"{entry.title}\n{entry.text}")))
         return cls(memory, counts)
 
-    def inverse(self, stem: str) -> float:
-        """The inverse document frequency of a word, above 0."""
-        return log(1 + (len(self.memory.entries) + 1) / (self.entries_with[stem] + 1))
+    def rarity(self, stems: Iterable[str]) -> float:
+        """The sum of the inverse document frequencies of words, each above 0."""
+        entries = len(self.memory.entries) + 1
+        return sum(log(1 + entries / (self.entries_with[stem] + 1)) for stem in sorted(stems))  # as always rounded
+
+
+def _headed(entry: Entry) -> Iterator[tuple[str, str]]:
+    """The sentences of an entry, each with its heading; without one where it could be from any of several passages."""
+    titles = entry.title.split("; ")
+    for line in entry.text.splitlines():
+        begun = next((title for title in titles if line.startswith(f"{title}: ")), "")
+        heading = begun or (entry.title if len(titles) == 1 else "")
+        for sentence in sentences(line.removeprefix(f"{begun}: ") if begun else line):
+            yield heading, sentence
 
 
 def _phrases(text: str, longest: int) -> Iterator[str]:
