@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from ragloom.errors import ConfigError
+from ragloom.pipelines.clue_opening import open_clue_answering, open_memory_only, open_summarising
 from ragloom.pipelines.context import open_reading
 from ragloom.pipelines.gates import open_gate, open_modes
 from ragloom.pipelines.question_answering import Adaptive, ClosedBook
@@ -13,6 +14,7 @@ from ragloom.pipelines.wiring import RetrieverName, open_notes, open_reader
 from ragloom.store import Store
 from ragloom.types import Pipeline
 
+_WITHOUT_CONTEXT = {"closed-book", "notes", "memory", "summary"}
 _RETRIEVERS: dict[str, RetrieverName] = {"hybrid": "fused", "graph": "graph", "ircot": "ircot"}
 
 
@@ -28,16 +30,27 @@ def open_pipeline(settings: Settings, store: Store, *, on_text: Callable[[str], 
         ConfigError: settings that do not go together, or that lack something.
         InputError: there are no documents.
     """
-    if settings.pipeline in {"closed-book", "notes"} and (settings.select or settings.order):
+    if settings.pipeline in _WITHOUT_CONTEXT and (settings.select or settings.order):
         raise ConfigError(
             f"the pipeline {settings.pipeline} has no passages to select or order",
             "leave --select and --order out, or use another pipeline",
         )
-    if settings.pipeline == "adaptive":
-        return Adaptive(open_gate(settings, store), open_modes(settings, store))
-    if settings.pipeline == "notes":
-        return open_notes(settings, store)
+    if settings.pipeline in _OPENERS:
+        return _OPENERS[settings.pipeline](settings, store)
     reader = open_reader(settings, store, on_text=on_text)
     if settings.pipeline == "closed-book":
         return ClosedBook(reader)
     return open_reading(_RETRIEVERS.get(settings.pipeline, settings.retriever), settings, store, reader)
+
+
+def _open_adaptive(settings: Settings, store: Store) -> Adaptive:
+    return Adaptive(open_gate(settings, store), open_modes(settings, store))
+
+
+_OPENERS: dict[str, Callable[[Settings, Store], Pipeline]] = {
+    "adaptive": _open_adaptive,
+    "notes": open_notes,
+    "clues": open_clue_answering,
+    "memory": open_memory_only,
+    "summary": open_summarising,
+}

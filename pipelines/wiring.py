@@ -31,7 +31,7 @@ if TYPE_CHECKING:
     from ragloom.graph.building import KnowledgeGraph
     from ragloom.graph.index import GraphIndex
 
-RetrieverName = Literal["bm25", "dense", "fused", "graph", "ircot", "notes"]
+RetrieverName = Literal["bm25", "dense", "fused", "graph", "ircot", "notes", "clues"]
 
 
 def open_llm(settings: Settings, store: Store | None = None) -> IdentifiedLLM:
@@ -91,7 +91,7 @@ def open_extractor(settings: Settings, store: Store) -> Extractor:
     if settings.extractor == "llm":
         from ragloom.graph.llm_extraction import LLMExtractor
 
-        return LLMExtractor(open_llm(settings, store), options=_options(settings))
+        return LLMExtractor(open_llm(settings, store), options=model_options(settings))
     raise ConfigError(f"there is no extractor {settings.extractor!r}", "use rules, spacy or llm")
 
 
@@ -121,7 +121,8 @@ def open_retriever(name: RetrieverName, settings: Settings, store: Store) -> Ret
     """A retriever over the store's chunks.
 
     `fused` adds up the scores of BM25 and dense; `graph` walks over the knowledge graph; `ircot` interleaves the
-    retriever of the settings with thoughts of their model; `notes` gives the passages that a note was collected from.
+    retriever of the settings with thoughts of their model; `notes` gives the passages that a note was collected from;
+    `clues` searches for what a memory recalls as well.
 
     Raises:
         InputError: there are no chunks; every question would pass for one that the documents do not answer.
@@ -133,8 +134,12 @@ def open_retriever(name: RetrieverName, settings: Settings, store: Store) -> Ret
             open_retriever(settings.retriever, settings, store),
             steps=settings.steps or InterleavedRetriever.steps,
             context_tokens=settings.context_tokens,
-            options=_options(settings),
+            options=model_options(settings),
         )
+    if name == "clues":
+        from ragloom.pipelines.clue_opening import open_clue_retriever  # it opens its parts here
+
+        return open_clue_retriever(settings, store)
     if name == "notes":
         return CollectedPassages(open_collector(settings, store))
     if name == "graph":
@@ -168,7 +173,7 @@ def open_reader(settings: Settings, store: Store, *, on_text: Callable[[str], No
         store: if it is writable, replies are kept in it.
         on_text: called with each piece of an answer as it is written.
     """
-    options = _options(settings)
+    options = model_options(settings)
     if on_text is not None:
         options["on_text"] = on_text
     return PromptReader(
@@ -188,7 +193,7 @@ def open_collector(settings: Settings, store: Store) -> NoteCollector:
         taker = ExtractiveNoteTaker(entities_by_rules)
     else:
         taker = LLMNoteTaker(
-            open_llm(settings, store), context_tokens=settings.context_tokens, options=_options(settings)
+            open_llm(settings, store), context_tokens=settings.context_tokens, options=model_options(settings)
         )
     return NoteCollector(
         taker,
@@ -212,8 +217,8 @@ def _extractor_identity(settings: Settings, store: Store) -> str:
     return open_extractor(settings, store).identity if named else settings.extractor
 
 
-def _options(settings: Settings) -> Options:
-    """Of every call to the model."""
+def model_options(settings: Settings) -> Options:
+    """Options of every call to the model."""
     options = Options(temperature=0.0)
     if settings.seed is not None:
         options["seed"] = settings.seed

@@ -102,8 +102,12 @@ def _ask(args: argparse.Namespace) -> int:
     from ragloom.run import Run
 
     settings = _settings(args)
-    # A pipeline of several answers shows only the one that it settles on.
-    stream = not args.json and sys.stdout.isatty() and settings.pipeline not in {"adaptive", "notes"}
+    # A pipeline of several answers, such as drafts, shows only the one that it settles on.
+    stream = (
+        not args.json
+        and sys.stdout.isatty()
+        and settings.pipeline in {"closed-book", "single", "hybrid", "graph", "ircot"}
+    )
     with open_workspace(settings, otherwise="answering without keeping the reply") as store, Run(settings.budget):
         pipeline = open_pipeline(settings, store, on_text=_stream if stream else None)
         answer = pipeline(args.question)
@@ -172,6 +176,24 @@ def _graph(args: argparse.Namespace) -> int:
     from ragloom.graph_commands import run_graph
 
     return run_graph(args, _settings(args))
+
+
+def _memory(args: argparse.Namespace) -> int:
+    from ragloom.memory_commands import run_memory
+
+    return run_memory(args, _settings(args))
+
+
+def _compare(args: argparse.Namespace) -> int:
+    from ragloom.compare_commands import run_compare
+
+    return run_compare(args, _settings(args))
+
+
+def _serve(args: argparse.Namespace) -> int:
+    from ragloom.serve_commands import run_serve
+
+    return run_serve(args, _settings(args))
 
 
 def _gate(args: argparse.Namespace) -> int:
@@ -281,7 +303,10 @@ _COMMANDS: dict[str, Callable[[argparse.Namespace], int]] = {
     "batch": _batch,
     "eval": _eval,
     "graph": _graph,
+    "memory": _memory,
     "gate": _gate,
+    "compare": _compare,
+    "serve": _serve,
     "flow": _flow,
     "models": _models,
     "doctor": _doctor,

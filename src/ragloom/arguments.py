@@ -21,6 +21,9 @@ from ragloom.command_options import (
     command,
     positive,
 )
+from ragloom.compare_commands import add_compare
+from ragloom.memory_commands import add_memory
+from ragloom.serve_commands import add_serve
 
 
 def command_line() -> argparse.ArgumentParser:
@@ -34,8 +37,8 @@ def command_line() -> argparse.ArgumentParser:
     parser.add_argument("--version", action="version", version=f"ragloom {version('ragloom')}")
     commands = parser.add_subparsers(dest="command", metavar="COMMAND", required=True)
     for add in (
-        *(_add_index, _add_ask, _add_batch, _add_eval, _add_graph),
-        *(_add_gate, _add_flow, _add_models, _add_doctor),
+        *(_add_index, _add_ask, _add_batch, _add_eval, _add_graph, add_memory),
+        *(add_compare, _add_gate, add_serve, _add_flow, _add_models, _add_doctor),
     ):
         add(commands)
     return parser
@@ -114,15 +117,17 @@ def _add_eval(commands: Commands) -> None:
     parser.add_argument(
         "--retrievers",
         nargs="+",
-        choices=("bm25", "dense", "fused", "graph", "ircot", "notes"),
+        choices=("bm25", "dense", "fused", "graph", "ircot", "notes", "clues"),
         default=("bm25", "dense", "fused"),
         help="what is measured, the first being what the others are compared with (default: bm25 dense fused); "
-        "ircot and notes ask the model, and retrieve with --retriever",
+        "ircot, notes and clues ask the model where they are set so, and retrieve with --retriever",
     )
     parser.add_argument(
         "--at", type=positive, nargs="+", default=(2, 5, 10), metavar="K", help="cut-offs (default: 2 5 10)"
     )
-    add_settings(parser, "where", "retrieval", "walk", "graph", "notes", "embedder", "model", "budget")
+    add_settings(
+        parser, "where", "retrieval", "walk", "graph", "notes", "memory", "clues", "embedder", "model", "budget"
+    )
 
 
 def _add_graph(commands: Commands) -> None:
