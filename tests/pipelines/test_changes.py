@@ -1,5 +1,5 @@
 from pathlib import Path
-from xml.etree import ElementTree
+from xml.etree import ElementTree as ET
 
 import pytest
 
@@ -22,9 +22,7 @@ def store(tmp_path: Path):
 
 def run(store: Store, name: str, answers: dict[str, str | None], *, cost: float | None = 0.01, **config) -> str:
     """A run about capitals: an empty answer abstains, and None fails."""
-    items = [
-        (land, to_json(Question(land, f"What is the capital of {land}?", (CAPITALS[land],)))) for land in answers
-    ]
+    items = [(land, to_json(Question(land, f"What is the capital of {land}?", (CAPITALS[land],)))) for land in answers]
     config = {"pipeline": "single", "model": "small", "k": 5} | config
     store.begin_run(name, kind="batch", config=config, items=items)
     for land, answer in answers.items():
@@ -109,7 +107,7 @@ def test_a_missing_run_is_named(store: Store):
 
 def test_the_picture_shows_each_run_and_is_well_formed(store: Store):
     names = [run(store, f"run{number}", {"France": "Paris", "Italy": "Milan"}) for number in range(3)]
-    svg = ElementTree.fromstring(history_plot(store, names))
+    svg = ET.fromstring(history_plot(store, names))
     texts = [element.text for element in svg.iter("{http://www.w3.org/2000/svg}text")]
     assert [text for text in texts if text and text.startswith("run")] == names
     assert texts.count("0.50") == 3  # F1: one of two is right
