@@ -152,14 +152,14 @@ def _figure(name: str, draw: Callable[[Axes], None]) -> str:
         **ink,
     }
     with mpl.rc_context(style):
-        figure = Figure(figsize=(6.4, 4.0), layout="constrained")
+        figure = Figure(figsize=(5.0, 3.4), layout="constrained")
         FigureCanvasSVG(figure)
         axes = figure.add_subplot()
         axes.spines[["top", "right"]].set_visible(False)
         axes.patch.set_visible(False)
         axes.grid(color=_COLOURS[7], alpha=0.25, lw=0.5)
         draw(axes)
-        axes.legend(fontsize=9)
+        axes.legend(fontsize=8)
         figure.patch.set_visible(False)
         written = io.BytesIO()
         figure.savefig(written, format="svg", metadata=dict.fromkeys(("Date", "Creator", "Type", "Format")))
