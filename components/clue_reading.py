@@ -40,7 +40,7 @@ _LABEL = re.compile(
 )
 _QUOTES = "\"'`\u2018\u2019\u201a-\u201f\u00ab\u00bb\u300c-\u300f"
 _INNER_QUOTE = re.compile('["\u201c-\u201f\u00ab\u00bb\u300c-\u300f]')
-_AROUND = " \t*_,;"
+_AROUND = " \t*_,;`"
 
 
 def words(text: str) -> list[str]:

@@ -178,9 +178,3 @@ def test_clues_are_bare_different_and_never_the_question_whatever_the_reply(repl
         assert not alike(clue, QUESTION)
         assert not any(alike(clue, other) for other in clues[:place])
     assert spans(reply, cut_off=cut_off) == clues
-
-
-@given(ODD)
-def test_what_was_read_is_read_again_unchanged(reply: str):
-    clues = spans(reply)
-    assert spans("\n".join(clues)) == clues
