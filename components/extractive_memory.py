@@ -25,10 +25,10 @@ _NAME = re.compile(r"\w*\d\w*|(?<=[^\W_] )[^\W\d_a-z]\w+")  # a number, or no sm
 class ExtractiveWriter:
     """A Writer that takes the sentences in which the words of a passage come together; it calls no model.
 
-    A word weighs as many sentences of its passage as hold it, the title being one, names and numbers twice that. The
-    sentence whose words weigh most is taken, for the root of their number, until nothing more fits; words that were
-    taken weigh nothing from then on, and passages that were taken from are marked down. Ties are in the order of the
-    text. Depends on nothing but the passages, so that an entry changes only with them.
+    A word weighs as many different sentences of its passage as hold it, the title being one, names and numbers twice
+    that. The sentence whose words weigh most is taken, for the root of their number, until nothing more fits; words
+    that were taken weigh nothing from then on, and passages that were taken from are marked down. Ties are in the order
+    of the text. Depends on nothing but the passages, so that an entry changes only with them.
 
     A longer sentence than 400 characters is cut into several at white space.
 
@@ -54,8 +54,9 @@ class ExtractiveWriter:
 
     def __call__(self, passages: Group, /) -> str:
         """The sentences in their order, a line for each passage, behind its title where there are several."""
-        found = [_Sentence(number, text) for number, passage in enumerate(passages) for text in sentences(passage.text)]
-        titles = [f"{passage.title}: " if passage.title and len(passages) > 1 else "" for passage in passages]
+        said = (_Sentence(number, text) for number, passage in enumerate(passages) for text in sentences(passage.text))
+        found = list(dict.fromkeys(said))
+        titles = [passage.label if len(passages) > 1 else "" for passage in passages]
         chosen: list[int] = []
         room = self.entry_tokens
         for place in _best_first(found, self._weights(passages, found)):

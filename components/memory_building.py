@@ -145,7 +145,7 @@ def _plain(group: Group) -> str:
     """The passages as they are, behind their titles where there are several."""
     if len(group) == 1:
         return group[0].text
-    return "\n".join(f"{passage.title}: {passage.text}" if passage.title else passage.text for passage in group)
+    return "\n".join(passage.label + passage.text for passage in group)
 
 
 def _above(parts: Sequence[Entry], places: tuple[int, ...], written: Written, level: int) -> Entry:

@@ -21,6 +21,12 @@ class Passage(NamedTuple):
     title: str
     text: str
 
+    @property
+    def label(self) -> str:
+        """The title before what the passage says, on one line; nothing where there is none."""
+        title = " ".join(self.title.split())
+        return f"{title}: " if title else ""
+
 
 Group = Sequence[Passage]
 Chunks = tuple[Chunk, ...]

@@ -1,0 +1,77 @@
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from ragloom.components.completions import estimate_tokens
+from ragloom.components.extractive_memory import ExtractiveWriter, sentences
+from ragloom.components.memory_groups import Passage
+
+MILL = Passage(
+    "Lower Mill",
+    "Lower Mill stands on the Esk. It is quiet there. Ada Quill built Lower Mill on the Esk in 1871. "
+    "Ada Quill built Lower Mill on the Esk in 1871. Some like it.",
+)
+any_passages = st.lists(st.builds(Passage, st.text(max_size=20), st.text(max_size=300)), max_size=5)
+
+
+def words(text: str) -> int:
+    return len(text.split())
+
+
+def test_the_sentence_with_the_most_words_of_the_passage_is_taken_once() -> None:
+    assert ExtractiveWriter(12, count_tokens=words)([MILL]) == "Ada Quill built Lower Mill on the Esk in 1871."
+    assert ExtractiveWriter(30, count_tokens=words)([MILL]).count("1871") == 1
+
+
+def test_all_of_what_fits_is_taken_once_in_the_order_of_the_text() -> None:
+    text = (
+        "Lower Mill stands on the Esk. It is quiet there. Ada Quill built Lower Mill on the Esk in 1871. Some like it."
+    )
+    assert ExtractiveWriter(1000)([MILL]) == text
+
+
+def test_each_of_several_passages_has_its_line_and_title() -> None:
+    pier = Passage("Pier", "The pier burned down in 1902. It was loved.")
+    written = ExtractiveWriter(22, count_tokens=words)([MILL, pier, Passage("", "Untitled words.")])
+    assert written.splitlines() == [
+        "Lower Mill: Ada Quill built Lower Mill on the Esk in 1871.",
+        "Pier: The pier burned down in 1902.",
+        "Untitled words.",
+    ]
+
+
+def test_one_sentence_is_taken_even_where_it_is_too_long() -> None:
+    assert ExtractiveWriter(1)([Passage("", "Nothing of this fits. At all.")]) != ""
+
+
+@given(any_passages, st.integers(1, 100))
+def test_equal_passages_give_equal_texts_of_their_own_words_within_the_limit(
+    passages: list[Passage], tokens: int
+) -> None:
+    written = ExtractiveWriter(tokens)(passages)
+    assert written == ExtractiveWriter(tokens)([Passage(*passage) for passage in passages])
+    said = " ".join(" ".join(passage).replace("\0", "\0") for passage in passages)
+    assert set("".join(written.split())) <= set("".join(said.split())) | {":"}
+    lines = written.splitlines()
+    taken = sum(1 for passage in passages for _ in sentences(passage.text))
+    assert bool(written) == bool(taken)
+    assert estimate_tokens(written) <= max(tokens, max(map(estimate_tokens, lines), default=0))
+
+
+@given(st.text(max_size=2000))
+def test_sentences_hold_all_words_and_are_never_long(text: str) -> None:
+    found = list(sentences(text))
+    assert all(len(sentence) <= 400 for sentence in found)
+    kept = "".join("".join(sentence.split()) for sentence in found)
+    assert [c for c in kept if c.isalnum()] == [c for c in text if c.isalnum()]
+
+
+def test_text_without_marks_is_cut_at_spaces_and_lines() -> None:
+    found = list(sentences("word " * 300 + "\n" + "x" * 1000))
+    assert [len(sentence) for sentence in found] == [399, 399, 399, 299, 400, 400, 200]
+    assert list(sentences("これは文です。次の文です。")) == ["これは文です。", "次の文です。"]
+
+
+def test_an_entry_of_no_tokens_is_refused() -> None:
+    with pytest.raises(ValueError, match="entry_tokens must be at least 1, got 0"):
+        ExtractiveWriter(0)
