@@ -75,6 +75,7 @@ def note_reply(attributes: dict[str, Any], reply: Reply) -> None:
     usage = reply.usage
     attributes |= {
         "tokens": usage.tokens,
+        "cached_tokens": usage.cached_tokens,
         "cost": usage.cost,
         "finish": reply.finish,
         "cached": usage.calls == 0,

@@ -94,8 +94,11 @@ def print_json(value: Any) -> None:
 
 
 def usage_line(usage: Usage) -> str:
-    """Calls, tokens and price in a line."""
+    """Calls, tokens, the share of those sent that the server had read before, and price in a line."""
     price = "price unknown" if usage.cost is None else f"${usage.cost:.4f}"
     cached = f" and {usage.cache_hits} kept replies" if usage.cache_hits else ""
     calls = "1 call" if usage.calls == 1 else f"{usage.calls} calls"
-    return f"{calls}{cached}, {usage.tokens} tokens, {price}"
+    read = (
+        f" ({usage.cached_tokens / usage.prompt_tokens:.0%} of those sent read before)" if usage.cached_tokens else ""
+    )
+    return f"{calls}{cached}, {usage.tokens} tokens{read}, {price}"

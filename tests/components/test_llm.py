@@ -171,7 +171,14 @@ def test_a_call_leaves_a_span():
         OpenAILLM("scripted", endpoint.base_url, price=Price(0.0))(HELLO)
     (step,) = run.record().spans
     assert step.name == "llm"
-    assert dict(step.attributes) == {"model": "scripted", "tokens": 3, "cost": 0.0, "finish": "stop", "cached": False}
+    assert dict(step.attributes) == {
+        "model": "scripted",
+        "tokens": 3,
+        "cached_tokens": 0,
+        "cost": 0.0,
+        "finish": "stop",
+        "cached": False,
+    }
 
 
 def test_a_malformed_reply_was_paid_and_counts():
