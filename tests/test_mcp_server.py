@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from served import QUESTION, Served, serving
+from served import QUESTION, Served, serving, until
 
 pytest.importorskip("mcp", reason="the extra mcp is not installed")
 
@@ -26,9 +26,9 @@ def served(sample_workspace: Path) -> Iterator[Served]:
         yield served
 
 
-def call(served: Served, tool: str, **arguments: Any) -> Any:
+def call(served: Served, tool: str, /, answer_s: float = 60.0, **arguments: Any) -> Any:
     async def once() -> Any:
-        async with Client(mcp_server(served.service, pipeline="single")) as client:
+        async with Client(mcp_server(served.service, pipeline="single", answer_s=answer_s)) as client:
             return await client.call_tool(tool, arguments)
 
     return asyncio.run(once())
@@ -94,6 +94,13 @@ def test_what_is_wrong_with_the_model_is_no_protocol_error(sample_workspace: Pat
         result = call(broken, "ask", question=QUESTION)
     assert result.is_error
     assert "Traceback" not in result.content[0].text
+
+
+def test_an_answer_that_takes_too_long_is_given_up(sample_workspace: Path):
+    with serving(sample_workspace, script=["stream-endless"]) as slow:
+        result = call(slow, "ask", question=QUESTION, answer_s=0.2)
+        assert "longer than 0.2 s" in result.content[0].text
+        until(lambda: slow.service.under_way == 0)
 
 
 def test_the_command_speaks_mcp_over_stdin_and_stdout(sample_workspace: Path):

@@ -1,6 +1,8 @@
 """The endpoint as its clients meet it: over sockets, with the official client, LangChain and LlamaIndex."""
 
+import asyncio
 import json
+import re
 import socket
 import threading
 from collections.abc import Iterator
@@ -14,6 +16,8 @@ import pytest
 from openai import APIStatusError, AuthenticationError, InternalServerError, NotFoundError, OpenAI
 from served import QUESTION, Served, cited, serving, until
 
+from ragloom.chat_format import ApiError
+from ragloom.http_guard import Guard
 from ragloom.store import Store
 
 ASKED = [{"role": "user", "content": QUESTION}]
@@ -133,6 +137,18 @@ def test_a_llama_index_query_engine_gets_an_answer_with_source_nodes(served: Ser
     response = Ragloom(base_url=f"{served.url}/v1").query(QUESTION)
     assert str(response) == "Ines Corvale"
     assert response.source_nodes[0].metadata["source"] == "gannet-point-light.md"
+
+
+GUIDE = (Path(__file__).parents[1] / "docs" / "serving.md").read_text(encoding="utf-8")
+
+
+@pytest.mark.parametrize("code", re.findall(r"^```python\n(.*?)^```$", GUIDE, re.MULTILINE | re.DOTALL))
+def test_the_code_of_the_guide_answers(served: Served, code: str, capsys: pytest.CaptureFixture[str]):
+    here = code.replace("http://127.0.0.1:8100", served.url).replace('"hybrid"', '"single"')
+    exec(compile(here, "serving.md", "exec"), {"__name__": "guide"})
+    printed = capsys.readouterr().out
+    assert printed.startswith("Ines Corvale")
+    assert "gannet-point-light.md" in printed
 
 
 def test_only_the_last_message_is_asked(served: Served):
@@ -297,6 +313,29 @@ def test_huge_headers_are_refused(served: Served):
     with socket.create_connection(("127.0.0.1", served.port), timeout=30) as connection:
         connection.sendall(b"GET /health HTTP/1.1\r\nHost: localhost\r\nX-Long: " + b"x" * 60_000)
         assert connection.recv(100).startswith(b"HTTP/1.1 400")
+
+
+def test_a_connection_that_says_nothing_or_too_little_is_closed(sample_workspace: Path):
+    with serving(sample_workspace, idle_s=1) as served:
+        for said in (b"", b"GET /health HTTP/1.1\r\nHost: loc"):
+            with socket.create_connection(("127.0.0.1", served.port), timeout=30) as connection:
+                connection.sendall(said)
+                assert connection.recv(1) == b""
+
+
+def test_a_body_that_does_not_come_is_refused():
+    sent: list[Any] = []
+
+    async def never(*_: Any) -> Any:
+        await asyncio.Event().wait()
+
+    async def refuse(error: ApiError, *_: Any) -> None:
+        sent.append(error.status)
+
+    headers = [(b"host", b"localhost"), (b"content-type", b"application/json")]
+    scope = {"type": "http", "method": "POST", "path": "/v1/chat/completions", "headers": headers}
+    asyncio.run(Guard(never, refuse, body_s=0.01)(scope, never, never))  # type: ignore[arg-type]  # it gets nowhere
+    assert sent == [408]
 
 
 # ---- Under load, and when things break

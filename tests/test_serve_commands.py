@@ -112,9 +112,13 @@ def test_a_taken_port_is_told(sample_workspace: Path):
 
 @pytest.mark.model
 def test_the_local_model_answers_a_chat_client(sample_workspace: Path):
-    asked = [{"role": "user", "content": "How high is Mount Osk?"}]
     options = ("--offer", "single", "--k", "1")
     with running(sample_workspace, *options) as (_, url), OpenAI(base_url=url, api_key="none") as openai:
-        chunks = list(openai.chat.completions.create(model="single", messages=asked, stream=True))
-    assert "388" in "".join(chunk.choices[0].delta.content or "" for chunk in chunks)
-    assert chunks[-1].choices[0].delta.ragloom["citations"][0]["source"] == "varrow.md"
+        whole = openai.chat.completions.create(model="single", messages=ASKED)
+        chunks = list(openai.chat.completions.create(model="single", messages=ASKED, stream=True))
+    message = whole.choices[0].message
+    assert message.content.strip()
+    assert "".join(chunk.choices[0].delta.content or "" for chunk in chunks) == message.content
+    assert chunks[-1].choices[0].delta.ragloom["citations"] == message.ragloom["citations"]
+    assert (message.ragloom["calls"], message.ragloom["cost"]) == (1, 0.0)
+    assert 0 < whole.usage.completion_tokens <= 48

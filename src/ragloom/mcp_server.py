@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from importlib.metadata import version
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -9,8 +10,8 @@ from mcp.server import MCPServer
 from mcp.server.mcpserver.exceptions import ToolError
 from pydantic import BaseModel, Field
 
-from ragloom.errors import RagloomError
-from ragloom.serving import Service
+from ragloom.errors import DeadlineExceeded, RagloomError
+from ragloom.serving import Answered, Service, Work
 
 if TYPE_CHECKING:
     from ragloom.graph.explaining import Found
@@ -86,21 +87,22 @@ class WalkExplanation(BaseModel):
     fallback: str
 
 
-def mcp_server(service: Service, *, pipeline: str) -> MCPServer[Any]:
+def mcp_server(service: Service, *, pipeline: str, answer_s: float = 300.0) -> MCPServer[Any]:
     """The MCP server over a service.
 
     Args:
         service: answers. Where it has no pipeline `graph`, there is no tool `explain`.
         pipeline: asked where a call names none, and retrieved with where it can.
+        answer_s: longest time for an answer, waiting for its turn included.
     """
     server: MCPServer[Any] = MCPServer(
         "ragloom", title="ragloom", instructions=_INSTRUCTIONS, version=version("ragloom"), log_level="WARNING"
     )
     names = ", ".join(service.pipelines)
 
-    def ask(question: Question, pipeline: PipelineName = pipeline) -> CitedAnswer:
+    async def ask(question: Question, pipeline: PipelineName = pipeline) -> CitedAnswer:
         with _told():
-            answered = service.begin(pipeline, question).done.result()
+            answered = await _answered(service.begin(pipeline, question), answer_s)
         answer = answered.answer
         sources = [
             CitedSource(number=s.number, title=s.title, source=s.source, start=s.start, end=s.end, quote=s.quote)
@@ -137,6 +139,17 @@ def mcp_server(service: Service, *, pipeline: str) -> MCPServer[Any]:
             explain, description="Why the knowledge graph finds passages for a question: the paths to them."
         )
     return server
+
+
+async def _answered(work: Work, answer_s: float) -> Answered:
+    """What comes out; the work is stopped where the assistant cancels its call."""
+    try:
+        async with asyncio.timeout(answer_s):
+            return await asyncio.wrap_future(work.done)
+    except TimeoutError:
+        raise DeadlineExceeded(f"the answer took longer than {answer_s:g} s", "ask something simpler") from None
+    finally:
+        work.stop()
 
 
 class _told:  # noqa: N801 - reads as the statement it is

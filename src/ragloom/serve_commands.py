@@ -74,7 +74,7 @@ def run_serve(args: argparse.Namespace, settings: Settings) -> int:
         workers = settings.questions_at_once
         with Service(store, pipelines, budget=settings.budget, workers=workers, queue=args.queue) as service:
             if args.mcp:
-                return _serve_mcp(service, settings)
+                return _serve_mcp(service, args, settings)
             return _serve_http(service, args, settings, token)
 
 
@@ -121,14 +121,14 @@ def _serve_http(service: Service, args: argparse.Namespace, settings: Settings, 
     return 0
 
 
-def _serve_mcp(service: Service, settings: Settings) -> int:
+def _serve_mcp(service: Service, args: argparse.Namespace, settings: Settings) -> int:
     try:
         from ragloom.mcp_server import mcp_server
     except ImportError:
         raise ConfigError("the package mcp is not installed", "pip install 'ragloom[mcp]'") from None
 
     pipeline = settings.pipeline if settings.pipeline in service.pipelines else next(iter(service.pipelines))
-    mcp_server(service, pipeline=pipeline).run("stdio")
+    mcp_server(service, pipeline=pipeline, answer_s=args.timeout).run("stdio")
     return 0
 
 

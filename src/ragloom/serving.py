@@ -160,7 +160,7 @@ class Service:
             left = list(self._under_way)
         for work in left:
             work.stop()
-        for thread in self._threads:
+        for _thread in self._threads:
             self._waiting.put(None)
         for thread in self._threads:
             thread.join(_LEAVING_S / len(self._threads))

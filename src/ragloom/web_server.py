@@ -17,7 +17,6 @@ if TYPE_CHECKING:
     from ragloom.http_guard import App
 
 LARGEST_HEAD = 16 << 10  # bytes of a request's line and headers
-HEAD_S = 10.0  # longest time for them to arrive, and for a connection to say nothing
 MOST_CONNECTIONS = 512
 
 
@@ -29,12 +28,15 @@ class WebServer:
         host: to listen on.
         port: 0 for one that is free.
         grace_s: seconds.
+        idle_s: longest time for a request's line and headers to arrive, and for a connection to say nothing.
 
     Raises:
         ConfigError: the host and port cannot be listened on.
     """
 
-    def __init__(self, app: App, *, host: str = "127.0.0.1", port: int = 0, grace_s: float = 20.0) -> None:
+    def __init__(
+        self, app: App, *, host: str = "127.0.0.1", port: int = 0, grace_s: float = 20.0, idle_s: int = 10
+    ) -> None:
         family = socket.AF_INET6 if ":" in host else socket.AF_INET
         try:
             self._socket = socket.create_server((host, port), family=family, backlog=256)
@@ -54,6 +56,7 @@ class WebServer:
                 proxy_headers=False,
                 h11_max_incomplete_event_size=LARGEST_HEAD,
                 limit_concurrency=MOST_CONNECTIONS,
+                timeout_keep_alive=idle_s,
                 timeout_graceful_shutdown=max(1, round(grace_s)),
             )
         )
@@ -99,7 +102,7 @@ class _Impatient(H11Protocol):
     def _rearm(self) -> None:
         if self._patience is not None:
             self._patience.cancel()
-        self._patience = self.loop.call_later(HEAD_S, self._close_idle)
+        self._patience = self.loop.call_later(self.timeout_keep_alive, self._close_idle)
 
     def _close_idle(self) -> None:
         waiting = self.cycle is None or self.cycle.response_complete

@@ -60,6 +60,7 @@ def serving(
     queue: int = 64,
     token: str = "",
     hosts: frozenset[str] = frozenset(),
+    idle_s: int = 10,
     endpoint: dict[str, Any] | None = None,
     **settings: Any,
 ) -> Iterator[Served]:
@@ -73,7 +74,7 @@ def serving(
             service = Service(store, pipelines, budget=made_of.budget, workers=made_of.questions_at_once, queue=queue)
             api = Endpoint(service, made_of.mode, made_of.max_tokens or 48, **(endpoint or {}))
             app = endpoint_app(api, token=token, hosts=hosts)
-            with service, WebServer(app, grace_s=5) as server:
+            with service, WebServer(app, grace_s=5, idle_s=idle_s) as server:
                 yield Served(server.url, server.port, service, model)
 
 
