@@ -168,6 +168,7 @@ def _figure(name: str, draw: Callable[[Axes], None]) -> str:
 
 def _for_page(svg: bytes) -> str:
     root = ET.fromstring(svg)  # noqa: S314 - matplotlib wrote it just now
+    used = set(re.findall(r"#([\w-]+)", svg.decode()))  # other ids are the same in every figure, and of no use
     for parent in list(root.iter()):
         for child in list(parent):
             if child.tag in {f"{{{_SVG}}}style", f"{{{_SVG}}}metadata"}:
@@ -175,6 +176,8 @@ def _for_page(svg: bytes) -> str:
     for element in root.iter():
         for name, value in _declarations(element.attrib.pop("style", "")):
             element.set(name, value)
+        if element.get("id") not in used:
+            element.attrib.pop("id", None)
         for name in ("fill", "stroke"):
             if element.get(name) == _INK:
                 element.set(name, "currentColor")
