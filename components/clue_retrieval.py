@@ -93,7 +93,7 @@ class ClueRetriever:
     clue_maker: ClueMaker
     _: KW_ONLY
     per_query: int = 3
-    fusion: Fusion = "union"
+    fusion: Fusion = "weighted"
     order: Order = "score"
     keep_adding: bool = False
     gate: Gate | None = None

@@ -86,7 +86,7 @@ class Decomposition:
     retriever: Retriever
     _: KW_ONLY
     per_query: int = 3
-    fusion: Fusion = "union"
+    fusion: Fusion = "weighted"
     options: Options = field(default_factory=lambda: Options(temperature=0.0, max_tokens=128))
 
     def __post_init__(self) -> None:
