@@ -61,6 +61,7 @@ def test_the_official_client_gets_an_answer_with_citations_and_usage(served: Ser
     [annotation] = choice.message.annotations
     assert annotation.url_citation.title == "Gannet Point Light"
     assert annotation.url_citation.url.startswith("ragloom:gannet-point-light.md#char=")
+    assert (annotation.url_citation.start_index, annotation.url_citation.end_index) == (0, len("Ines Corvale"))
     [source] = choice.message.ragloom["citations"]
     assert "Ines Corvale" in source["quote"]
     assert source["source"] == "gannet-point-light.md"
@@ -428,6 +429,7 @@ def test_a_failing_model_is_told_without_details_of_it(
         assert broken.model.base_url not in refused.value.message
         assert "Traceback" not in refused.value.response.text
         assert broken.model.base_url in caplog.text  # the operator learns it
+        assert refused.value.response.headers["x-request-id"] in caplog.text
 
 
 def test_a_model_that_breaks_off_ends_the_stream_in_an_error(sample_workspace: Path):

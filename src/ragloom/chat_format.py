@@ -23,7 +23,7 @@ from ragloom.errors import (
     RagloomError,
     RateLimited,
 )
-from ragloom.serving import Answered, Overloaded, Stopped
+from ragloom.serving import Answered, Overloaded, Source, Stopped
 from ragloom.types import Answer, Usage
 
 Body = dict[str, Any]
@@ -239,7 +239,7 @@ class ChatReply:
     def completion(self, answered: Answered) -> Body:
         """The reply as a whole."""
         text = answered.answer.text + self.ending(answered)
-        message = {"role": "assistant", "content": text, "refusal": None, **self._extras(answered, text)}
+        message = {"role": "assistant", "content": text, "refusal": None, **_extras(answered, self.request)}
         choice = {"index": 0, "message": message, "logprobs": None, "finish_reason": finish(answered.answer)}
         return {**self._head("chat.completion"), "choices": [choice], "usage": usage_fields(answered.answer.run.usage)}
 
@@ -257,9 +257,9 @@ class ChatReply:
         """A chunk with a piece of the text."""
         return self._chunk({"content": text})
 
-    def last(self, answered: Answered, text: str) -> Body:
+    def last(self, answered: Answered) -> Body:
         """The chunk that ends the text, with what it rests on."""
-        return self._chunk(self._extras(answered, text), finish(answered.answer))
+        return self._chunk(_extras(answered, self.request), finish(answered.answer))
 
     def usage(self, answered: Answered) -> Body:
         """The chunk with the usage alone."""
@@ -274,21 +274,23 @@ class ChatReply:
     def _head(self, kind: str) -> Body:
         return {"id": self.id, "object": kind, "created": self.created, "model": self.request.model}
 
-    def _extras(self, answered: Answered, text: str) -> Body:
-        answer = answered.answer
-        own = {
-            "citations": [asdict(source) for source in answered.sources],
-            "abstained": answer.abstained,
-            "ignored_messages": self.request.ignored_messages,
-            "calls": answer.run.usage.calls,
-            "cost": answer.run.usage.cost,
-            "seconds": round(answer.run.seconds, 3),
-        }
-        return {"annotations": [_annotation(source, len(text)) for source in answered.sources], "ragloom": own}
+
+def _extras(answered: Answered, request: ChatRequest) -> Body:
+    """The fields of a message beside its text."""
+    answer = answered.answer
+    own = {
+        "citations": [asdict(source) for source in answered.sources],
+        "abstained": answer.abstained,
+        "ignored_messages": request.ignored_messages,
+        "calls": answer.run.usage.calls,
+        "cost": answer.run.usage.cost,
+        "seconds": round(answer.run.seconds, 3),
+    }
+    return {"annotations": [_annotation(source, len(answer.text)) for source in answered.sources], "ragloom": own}
 
 
-def _annotation(source: Any, length: int) -> Body:
-    """The source as OpenAI has citations of the web; it supports the whole text."""
+def _annotation(source: Source, length: int) -> Body:
+    """The source as OpenAI has citations of the web; it supports the whole answer."""
     web = source.source.startswith(("http://", "https://"))
     url = source.source if web else f"ragloom:{quote(source.source)}"
     url += f"#char={source.start},{source.end}"  # RFC 5147

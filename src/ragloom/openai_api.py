@@ -105,7 +105,7 @@ class Endpoint:
             return
         if rest := text.finish(answered.answer.text) + reply.ending(answered):
             yield _event(reply.piece(rest))
-        yield _event(reply.last(answered, answered.answer.text))
+        yield _event(reply.last(answered))
         if reply.request.include_usage:
             yield _event(reply.usage(answered))
         yield "data: [DONE]\n\n"
@@ -209,6 +209,7 @@ def _event(data: Any) -> str:
 
 def _logged(error: RagloomError, request_id: str) -> ApiError:
     told = api_error(error)
+    told.headers["x-request-id"] = request_id
     if told.status >= 500:
         _log.warning("%s: %s: %s", request_id, type(error).__name__, error)
     return told

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 from ragloom.command_options import ANSWERING_GROUPS, Commands, add_settings, comma_separated, command, positive
 from ragloom.console import require_workspace, stoppable
-from ragloom.errors import ConfigError, LLMError
+from ragloom.errors import ConfigError, RagloomError
 
 if TYPE_CHECKING:
     import argparse
@@ -117,7 +117,7 @@ def _serve_http(service: Service, args: argparse.Namespace, settings: Settings, 
         while not stop() and not server.wait(0.2):
             pass
     if not stop():
-        raise LLMError("the server ended by itself", "its last words are above")
+        raise RagloomError("the server ended by itself", "its last words are above")
     return 0
 
 
