@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from typing import Any
 
 from langchain_core.callbacks import CallbackManager, Callbacks
 from langchain_core.outputs import Generation, LLMResult
@@ -22,31 +21,29 @@ def replay_trace(record: RunRecord, callbacks: Callbacks) -> None:
     for place, step in enumerate(record.spans):
         steps_of[step.parent].append(place)
 
-    def tell(parent: int, manager: CallbackManager) -> None:
+    def tell(parent: int, callbacks: Callbacks) -> None:
         for place in steps_of[parent]:
             step = record.spans[place]
+            times = {"start_s": step.start, "seconds": step.seconds}
+            manager = CallbackManager.configure(inheritable_callbacks=callbacks, local_metadata=times)
             if step.name == "llm":
                 _tell_call(step, manager)
                 continue
-            run = manager.on_chain_start(None, {}, name=step.name, metadata=_times(step))
+            run = manager.on_chain_start(None, {}, name=step.name)
             tell(place, run.get_child())
             if "error" in step.attributes:
                 run.on_chain_error(RagloomError(str(step.attributes["error"])))
             else:
                 run.on_chain_end(dict(step.attributes))
 
-    tell(-1, CallbackManager.configure(inheritable_callbacks=callbacks))
-
-
-def _times(step: Span) -> dict[str, Any]:
-    return {"start_s": step.start, "seconds": step.seconds}
+    tell(-1, callbacks)
 
 
 def _tell_call(step: Span, manager: CallbackManager) -> None:
     told = dict(step.attributes)
     model = str(told.get("model", ""))
     # The trace has no text: the prompt and the reply are empty.
-    for run in manager.on_llm_start({"name": model}, [""], name=model, metadata=_times(step)):
+    for run in manager.on_llm_start({"name": model}, [""], name=model):
         if "error" in told:
             run.on_llm_error(RagloomError(str(told["error"])))
         else:

@@ -23,7 +23,7 @@ from ragloom.components.adapters.streaming import pieces
 from ragloom.components.completions import clean, read_completion, read_usage
 from ragloom.components.llm import counted, estimate_prompt, note_reply
 from ragloom.components.prices import price_of
-from ragloom.errors import InputError
+from ragloom.errors import BadReply, DeadlineExceeded, InputError
 from ragloom.run import span
 from ragloom.types import LLM, Embedder, Message, Options, Reply, TokenLogprob, Usage
 
@@ -73,18 +73,25 @@ class LangChainLLM:
         """
         if not messages:
             raise ValueError("messages must hold at least one message")
-        price, started = price_of(self.model), time.monotonic()
-        with span("llm", model=self.model) as attributes, counted(messages, options, price) as reservation:
-            try:
-                said = self._ask(messages, options)
-            except Exception as error:  # any provider's
-                raise model_error(error, self.model) from error
-            body = _body(said)
+        started = time.monotonic()
+        price = price_of(self.model)
+
+        def settle(body: dict[str, Any]) -> Usage:
             usage = read_usage(body, prompt_tokens=estimate_prompt(messages))
             cost = None if price is None else price.of(usage)
             usage = replace(usage, cost=cost, seconds=time.monotonic() - started)
             reservation.settle(usage)
-            completion = read_completion(body)
+            return usage
+
+        with span("llm", model=self.model) as attributes, counted(messages, options, price) as reservation:
+            try:
+                body = _body(self._ask(messages, options))
+            except Exception as error:  # any provider's
+                told = model_error(error, self.model)
+                if isinstance(told, BadReply | DeadlineExceeded):  # the model may well have worked on it
+                    settle({})
+                raise told from error
+            usage, completion = settle(body), read_completion(body)
             reply = Reply(
                 completion.text, usage, completion.logprobs, completion.finish, completion.model or self.model
             )

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Annotated, Any
 
@@ -12,6 +12,7 @@ from llama_index.core.base.embeddings.base import BaseEmbedding
 from llama_index.core.base.llms.types import (
     ChatMessage,
     ChatResponse,
+    ChatResponseGen,
     CompletionResponse,
     CompletionResponseGen,
     LLMMetadata,
@@ -84,15 +85,26 @@ class RagloomLLM(CustomLLM):
     @llm_completion_callback()
     def stream_complete(self, prompt: str, formatted: bool = False, **kwargs: Any) -> CompletionResponseGen:
         """The reply to the prompt as it is written."""
-        options = self._options(kwargs)
+        for text, piece in self._growing(_asked(prompt), kwargs):
+            yield CompletionResponse(text=text, delta=piece)
+
+    @llm_chat_callback()
+    def stream_chat(self, messages: Sequence[ChatMessage], **kwargs: Any) -> ChatResponseGen:
+        """The reply to the messages as it is written."""
+        for text, piece in self._growing(_turns(messages), kwargs):
+            yield ChatResponse(message=ChatMessage(role=MessageRole.ASSISTANT, content=text), delta=piece)
+
+    def _growing(self, turns: list[Message], arguments: dict[str, Any]) -> Iterator[tuple[str, str]]:
+        """The text so far and the newest piece of it."""
+        options = self._options(arguments)
 
         def ask(on_text: Callable[[str], None]) -> Reply:
-            return self.llm(_asked(prompt), **(options | Options(on_text=on_text)))
+            return self.llm(turns, **(options | Options(on_text=on_text)))
 
         text = ""
         for piece in pieces(ask):
             text += piece
-            yield CompletionResponse(text=text, delta=piece)
+            yield text, piece
 
     def _options(self, arguments: dict[str, Any]) -> Options:
         return Options(**({"max_tokens": self.num_output} | arguments))  # type: ignore[typeddict-item]  # a user's

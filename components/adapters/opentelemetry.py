@@ -123,7 +123,7 @@ class Traced:
     def __call__(self, question: str, /) -> Answer:
         """The pipeline's answer."""
         asked: dict[str, _Attribute] = {SpanAttributes.INPUT_VALUE: question} if self.texts else {}
-        name = type(self.pipeline).__name__
+        name = getattr(self.pipeline, "__name__", type(self.pipeline).__name__)
         with Run() as run:
             try:
                 answer = self.pipeline(question)
