@@ -10,7 +10,7 @@ from __future__ import annotations
 import json
 import logging
 from collections.abc import Sequence
-from importlib.metadata import version
+from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from threading import Lock
 from typing import Unpack
@@ -33,9 +33,9 @@ class ReadAhead:
     is not used but made anew, and the one it replaces is removed: there is one for each model. Where none can be had,
     the log says so, and the model reads all of its prompt.
 
-    With a store, the first call of all reads the beginning by itself, which a run counts as one more call. Each call
-    takes up the state again (8 ms for 32 MB), since the model may have been asked something else before. Threads that
-    ask the same model something else at the same time make it read the beginning again.
+    The first call of all reads the beginning by itself, which a run counts as one more call. Each call takes up the
+    state again (8 ms for 32 MB), since the model may have been asked something else before. Threads that ask the same
+    model something else at the same time make it read the beginning again.
 
     Args:
         llm: the model.
@@ -75,7 +75,7 @@ class ReadAhead:
         """The file of the state, verified just now, and made where it has to be."""
         read = content_id(
             self.llm.identity,
-            f"{self.llm.context_tokens} {version('xllamacpp')}",
+            f"{self.llm.context_tokens} {_runtime()}",
             json.dumps([[message["role"], message["content"]] for message in self._beginning]),
         )
 
@@ -83,6 +83,14 @@ class ReadAhead:
             self.llm.save_state(self._beginning, folder / _FILE)
 
         return self._store.derived("memory-state", {"model": self.llm.model}, make, made_from=read) / _FILE
+
+
+def _runtime() -> str:
+    """What wrote a state: no other version need understand it."""
+    try:
+        return version("xllamacpp")
+    except PackageNotFoundError:  # the server says so when it is started
+        return ""
 
 
 def read_ahead(llm: IdentifiedLLM, beginning: Sequence[Message], store: Store) -> IdentifiedLLM:
