@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import contextmanager
 
+from httpx import NetworkError, TimeoutException
 from prefect.client.orchestration import get_client
 from prefect.settings import PREFECT_API_URL, get_current_settings
 
@@ -41,16 +42,20 @@ def check_server() -> None:
     url = PREFECT_API_URL.value()
     if not url:
         raise ConfigError("a schedule needs a Prefect server that stays", START)
+    problem: Exception | None
     try:
         with get_client(sync_client=True) as client:
-            if problem := client.api_healthcheck():
-                raise RagloomError(
-                    f"Prefect's server at {url} does not answer: {problem}",
-                    "start it with `prefect server start`, or unset PREFECT_API_URL to use an embedded one",
-                )
-            client.api_version()  # something else may be healthy there, too, such as the server's own pages
-    except ValueError as error:  # no address, or no JSON
-        raise ConfigError(
-            f"what answers at PREFECT_API_URL={url} is not Prefect's API ({error})",
-            "it ends in /api: http://127.0.0.1:4200/api",
+            if (problem := client.api_healthcheck()) is None:
+                client.api_version()  # the server's own pages are healthy, too
+                return
+    except ValueError as error:  # no JSON
+        problem = error
+    if isinstance(problem, NetworkError | TimeoutException):
+        raise RagloomError(
+            f"Prefect's server at {url} does not answer: {problem}",
+            "start it with `prefect server start`, or unset PREFECT_API_URL to use an embedded one",
         ) from None
+    raise ConfigError(
+        f"what answers at PREFECT_API_URL={url} is not Prefect's API ({problem})",
+        "it begins with http and ends in /api: http://127.0.0.1:4200/api",
+    ) from None

@@ -28,7 +28,7 @@ HOMES = {
     "gguf": {"components.requantise"},
     "httpcore": {"components.transport"},
     "httpcore2": {"components.transport"},
-    "httpx": {"components.transport"},
+    "httpx": {"components.transport", "flows.connecting"},
     "httpx2": {"components.transport"},
     "ir_measures": {"pipelines.evaluation"},
     "json_repair": {"components.structured"},

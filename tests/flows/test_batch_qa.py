@@ -1,14 +1,21 @@
 import json
 import re
+import sqlite3
+from base64 import b64encode
+from contextlib import closing
 from pathlib import Path
-from uuid import UUID
+from urllib.parse import quote
+from uuid import UUID, uuid4
 
 import pytest
 from prefect import State
 from prefect.client.orchestration import get_client
 from prefect.client.schemas.filters import ArtifactFilter, ArtifactFilterFlowRunId
 from prefect.client.schemas.objects import Artifact
-from scripted_endpoint import ScriptedEndpoint
+from prefect.events.worker import EventsWorker
+from prefect.logging.handlers import APILogWorker
+from prefect.settings import PREFECT_API_DATABASE_CONNECTION_URL
+from scripted_endpoint import ScriptedEndpoint, answers_from
 
 from ragloom.errors import ConfigError, RequestRefused
 from ragloom.flows.batch_qa import batch_qa
@@ -93,6 +100,65 @@ def test_what_prefect_keeps_of_a_flow_is_json_without_secrets(
     assert run.parameters["questions"] == str(questions)
     assert run.parameters["settings"] == settings.model_dump(mode="json")
     assert "canary" not in run.model_dump_json()
+
+
+@pytest.mark.parametrize("accepted", [True, False])
+def test_no_key_lands_in_prefects_database(
+    accepted: bool,
+    settings: Settings,
+    endpoint: ScriptedEndpoint,
+    questions: Path,
+    monkeypatch: pytest.MonkeyPatch,
+):
+    key = f"canary-{uuid4().hex}"
+    monkeypatch.setenv(settings.api_key_env, key)
+    endpoint.key = key if accepted else "another"  # whose refusal says the key that it got
+    state = batch_qa(str(questions), settings, return_state=True)
+    assert state.is_completed() is accepted
+    assert all(request.headers["authorization"] == f"Bearer {key}" for request in endpoint.requests)
+    for worker in (APILogWorker, EventsWorker):
+        worker.drain_all(timeout=10)
+    kept = everything_in_prefects_database()
+    assert str(run_id_of(state)) in kept
+    assert str(questions) in kept
+    for form in (key, b64encode(key.encode()).decode().strip("="), quote(key, safe="")):
+        assert form not in kept
+
+
+def everything_in_prefects_database() -> str:
+    """Every value of every row of every table."""
+    file = str(PREFECT_API_DATABASE_CONNECTION_URL.value()).partition(":///")[2]
+    with closing(sqlite3.connect(file)) as database:
+        tables = [name for (name,) in database.execute("SELECT name FROM sqlite_master WHERE type = 'table'")]
+        rows = [row for table in tables for row in database.execute(f'SELECT * FROM "{table}"')]
+    return "\n".join(
+        value.decode("utf-8", "replace") if isinstance(value, bytes) else str(value) for row in rows for value in row
+    )
+
+
+def test_the_history_shows_what_changed_since_the_last_run(
+    tmp_path: Path, settings: Settings, endpoint: ScriptedEndpoint, questions: Path
+):
+    first = artifacts_of(batch_qa(str(questions), settings, return_state=True))
+    assert "There is no run before this one." in str(first["batch-qa-history"].data)
+    endpoint.answer = answers_from({"capital of France?": "Lyon", "Italy?": "Rome", "Spain?": "Madrid"})
+    other = settings.model_copy(update={"max_tokens": 99})
+    second = str(artifacts_of(batch_qa(str(questions), other, return_state=True))["batch-qa-history"].data)
+    assert second.startswith("![F1 and share of answers by run](data:image/svg+xml;base64,")
+    assert "1 of 3 changed." in second
+    assert "| What is the capital of France? | Paris | Lyon |" in second
+    assert "| max_tokens |  | 99 |" in second
+    third = str(artifacts_of(batch_qa(str(questions), other, return_state=True))["batch-qa-history"].data)
+    assert "as the last time" in third
+
+
+def test_failed_questions_are_answered_again_when_asked_for(
+    settings: Settings, endpoint: ScriptedEndpoint, questions: Path
+):
+    endpoint.script = ["400"]  # the first question is too long
+    assert batch_qa(str(questions), settings)["failed"] == 1
+    assert batch_qa(str(questions), settings)["failed"] == 1
+    assert batch_qa(str(questions), settings, retry_failed=True)["done"] == 3
 
 
 def test_a_spent_budget_ends_the_flow_after_its_artifacts(tmp_path: Path, settings: Settings):
