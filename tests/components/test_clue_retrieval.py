@@ -117,7 +117,9 @@ def test_further_hits_of_the_question_fill_what_clues_leave(fusion: Fusion):
 
 
 @given(
-    st.dictionaries(st.sampled_from("qxyz"), st.text("abcdefghij", max_size=8), min_size=1),
+    st.dictionaries(
+        st.sampled_from("qxyz"), st.lists(st.sampled_from("abcdefghij"), unique=True).map("".join), min_size=1
+    ),
     st.integers(1, 12),
     st.integers(1, 4),
     st.sampled_from(["union", "weighted"]),
@@ -132,6 +134,10 @@ def test_what_is_found_is_different_no_more_than_asked_for_and_from_the_lists(
     assert len(got) == len(set(got)) == min(k, len(possible))
     assert set(got) <= possible
     assert found(lists, k + 1, fusion=fusion, per_query=per_query)[: len(got)] == got
+
+
+def test_a_chunk_that_a_retriever_gives_twice_counts_once():
+    assert found({"q": "aab", "x": "ccc"}, 9, fusion="weighted") == "abc"
 
 
 def test_each_query_is_asked_for_its_hits_once():
