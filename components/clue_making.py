@@ -92,7 +92,7 @@ class LLMClueMaker:
     def _prompt(self, query: str, memory: Memory) -> tuple[MemoryPrompt, ClueReading]:
         check_question(query)
         prompt = self._recalled(query, memory)
-        return prompt, ClueReading(query, prompt.recollection.text, prompt.instructions, prompt.tag)
+        return prompt, ClueReading(query, prompt.recollection.text, prompt.instructions)
 
     def _recalled(self, query: str, memory: Memory) -> MemoryPrompt:
         return MemoryPrompt.of(
@@ -128,7 +128,7 @@ class LLMClueMaker:
         """The reply; None where the model gave none that could be read."""
         recalled = prompt.recollection
         attributes |= {"shown": len(recalled.places), "left_out": recalled.left_out, "kept": 0}
-        options = Options(max_tokens=MAX_TOKENS[task], stop=(f"#{prompt.tag}",)) | self.options
+        options = Options(max_tokens=MAX_TOKENS[task], stop=prompt.stops) | self.options
         try:
             reply = self.llm(prompt.messages(task), **options)
         except BadReply:  # the span of the call says so

@@ -110,6 +110,12 @@ class MemoryPrompt:
         memory = _template("memory").fill({"memory": self.recollection.text, "fence": self.tag})
         return [*_opening(), Message(role="user", content=memory)]
 
+    @property
+    def stops(self) -> tuple[str, ...]:
+        """The headings by which base models go on with the prompt once they have answered."""
+        headings = (_template(name).parts[0] for name in ("memory", "spans"))
+        return tuple(f"\n{heading}" for heading in headings if isinstance(heading, str))
+
     def messages(self, task: Task) -> list[Message]:
         """The conversation; for all tasks and questions the same up to the question, where the recollection is."""
         *opening, memory = self.beginning

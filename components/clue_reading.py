@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import json
 import re
-from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -40,6 +39,7 @@ _LABEL = re.compile(
 )
 _QUOTES = "\"'`\u2018\u2019\u201a-\u201f\u00ab\u00bb\u300c-\u300f"
 _INNER_QUOTE = re.compile('["\u201c-\u201f\u00ab\u00bb\u300c-\u300f]')
+_TAG = re.compile(r"(?<!\w)#[0-9a-f]{4,8}\b")  # as `prompting.fence` makes them
 _AROUND = " \t*_,;`"
 
 
@@ -57,9 +57,8 @@ def alike(one: str, other: str) -> bool:
     if words(one) == words(other):
         return True
     ours, theirs = _content(one), _content(other)
-    shared = (ours & theirs).total()
-    alike_words = 2 * shared >= ALIKE * (ours.total() + theirs.total())
-    return alike_words and _names(one).union(_names(other)) <= ours.keys() & theirs.keys()
+    shared = ours & theirs
+    return 2 * len(shared) >= ALIKE * (len(ours) + len(theirs)) and _names(one) | _names(other) <= shared
 
 
 def repeats(clue: str, known: Sequence[str]) -> bool:
@@ -75,13 +74,11 @@ class ClueReading:
         question: nothing that only repeats it is a clue.
         memory: what the model was shown. What stands in it is a clue, whatever it looks like.
         instructions: what else the model was shown.
-        tag: marks the headings of the prompt; a reply that holds it goes on with the prompt from there.
     """
 
     question: str
     memory: str = ""
     instructions: str = ""
-    tag: str = ""
 
     def lines(self, text: str, *, least_words: int, known: Sequence[str] = (), cut_off: bool = False) -> list[str]:
         """The clues of a reply, in its order, at most `MOST_CLUES`.
@@ -92,7 +89,7 @@ class ClueReading:
             known: clues of earlier replies; none of these is like one of them.
             cut_off: the reply was ended by its length, so the last of several lines is unfinished.
         """
-        written = list(_lines(self._own(text)))
+        written = list(_lines(_own(text)))
         if cut_off and len(written) > 1:
             written.pop()
         kept: list[str] = []
@@ -108,12 +105,8 @@ class ClueReading:
 
     def draft(self, text: str) -> str:
         """The first line of a reply that can be an answer; empty where none can, as one that says it knows none."""
-        drafts = (_unlooped(line) for line in _lines(self._own(text)) if not line.endswith((":", "\uff1a")))
+        drafts = (_unlooped(line) for line in _lines(_own(text)) if not line.endswith((":", "\uff1a")))
         return next((draft for draft in drafts if words(draft) and self._is_usable(draft)), "")
-
-    def _own(self, text: str) -> str:
-        """The reply up to where it goes on with the prompt."""
-        return text.partition(f"#{self.tag}")[0].rpartition("\n")[0] if self.tag and f"#{self.tag}" in text else text
 
     def _is_usable(self, clue: str) -> bool:
         said = words(clue)
@@ -153,6 +146,12 @@ class ClueReading:
         return frozenset(filter(None, (language(self.question), language(self.memory))))
 
 
+def _own(text: str) -> str:
+    """The reply up to the first line with a tag: from there it goes on with the prompt, with tags of its own making."""
+    found = _TAG.search(text)
+    return text[: text.rfind("\n", 0, found.start()) + 1] if found else text
+
+
 def _row(said: Sequence[str]) -> str:
     """Words one behind the other, to be found as whole words."""
     return f" {' '.join(said)} "
@@ -162,9 +161,9 @@ def _size(text: str) -> float:
     return sum(0.5 if _IS_UNSPACED.match(word) else 1.0 for word in words(text))
 
 
-def _content(text: str) -> Counter[str]:
-    said = words(text)
-    return Counter([word for word in said if word not in STOP_WORDS] or said)
+def _content(text: str) -> frozenset[str]:
+    said = frozenset(words(text))
+    return said - STOP_WORDS or said
 
 
 def _names(text: str) -> frozenset[str]:

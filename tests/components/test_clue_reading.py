@@ -9,7 +9,7 @@ MEMORY = "The Varn Bridge was designed by Edda Halloran, an engineer. She lives 
 INSTRUCTIONS = (
     "Write nothing but lines of the kind that the task asks for.\nSentences that the texts may hold about it #ab12:"
 )
-READING = ClueReading(QUESTION, MEMORY, INSTRUCTIONS, tag="ab12")
+READING = ClueReading(QUESTION, MEMORY, INSTRUCTIONS)
 
 
 def spans(reply: str, reading: ClueReading = READING, **options: bool) -> list[str]:
@@ -67,6 +67,11 @@ def test_what_says_the_same_is_kept_once():
     reply = "Edda Halloran built the old bridge.\nedda halloran built an old bridge\nThe old bridge Edda Halloran built"
     assert spans(reply) == ["Edda Halloran built the old bridge."]
     assert READING.lines("Edda Halloran built the old bridge", least_words=4, known=[reply.splitlines()[0]]) == []
+
+
+def test_the_question_said_twice_is_still_the_question():
+    said = "The home of the engineer of the Varn Bridge is the home of the engineer of the Varn Bridge"
+    assert spans(said, ClueReading("Where is the home of the engineer of the Varn Bridge?")) == []
 
 
 def test_what_differs_in_a_name_is_not_the_same():
@@ -127,6 +132,11 @@ def test_what_was_copied_from_the_instructions_is_no_clue_unless_the_memory_says
 def test_a_reply_that_goes_on_with_the_prompt_is_cut_there():
     reply = "Edda Halloran built three bridges\n\nQuestion #ab12: Who was her sister?\nHer sister was a painter too"
     assert spans(reply) == ["Edda Halloran built three bridges"]
+    assert spans(reply.replace("ab12", "100a")) == ["Edda Halloran built three bridges"]  # a tag of its own making
+    assert spans("Her song was #1 for a year\nIt was #12 in Ashby then") == [
+        "Her song was #1 for a year",
+        "It was #12 in Ashby then",
+    ]
 
 
 def test_the_last_line_of_a_reply_that_was_cut_off_is_unfinished():
