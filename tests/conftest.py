@@ -1,6 +1,7 @@
 """What the tests of several folders share."""
 
-from collections.abc import Callable
+import asyncio
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -29,3 +30,13 @@ def sample_workspace(tmp_path_factory: pytest.TempPathFactory) -> Path:
     from served import build_workspace
 
     return build_workspace(tmp_path_factory.mktemp("sample") / "workspace")
+
+
+@pytest.fixture
+def event_loop_of_the_thread() -> Iterator[None]:
+    """One that is closed: LlamaIndex's synchronous calls take the thread's, and leave open the one they make."""
+    loop = asyncio.new_event_loop()
+    asyncio.set_event_loop(loop)
+    yield
+    asyncio.set_event_loop(None)
+    loop.close()

@@ -65,6 +65,7 @@ def reader(sample: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Ite
 
 
 @pytest.mark.model
+@pytest.mark.usefixtures("event_loop_of_the_thread")
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.stem)
 def test_a_page_can_be_followed(page: Path, reader: Reader) -> None:
     for block in blocks(page):

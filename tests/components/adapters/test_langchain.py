@@ -7,7 +7,7 @@ from typing import Any
 from uuid import UUID
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from langchain_core.callbacks import BaseCallbackHandler, CallbackManagerForRetrieverRun
 from langchain_core.documents import Document
@@ -118,6 +118,7 @@ def test_a_document_comes_back_from_a_chunk_as_it_was(text: str, metadata: dict[
 # ---- Retrievers
 
 
+@settings(max_examples=30)
 @given(st.lists(HITS, max_size=4))
 def test_hits_come_back_through_a_retriever_of_langchain_as_they_were(hits: list[Hit]):
     ranked = sorted(hits, key=lambda hit: -hit.score)

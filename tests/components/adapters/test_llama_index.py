@@ -1,7 +1,7 @@
 """Retrievers, refiners, models and pipelines inside LlamaIndex's own query engines."""
 
 import asyncio
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -44,17 +44,9 @@ TOWNS = [
     Chunk("b", "The Museum of Ostrel was opened by a mason.", "Ostrel", "d2", 3, 120),
     Chunk("c", "Lake Immer has no island.", "", "d3"),
 ]
+pytestmark = pytest.mark.usefixtures("event_loop_of_the_thread")
+
 QUESTION = "When was the Museum of Varrow opened?"
-
-
-@pytest.fixture(autouse=True)
-def event_loop() -> Iterator[None]:
-    """One that is closed: LlamaIndex's synchronous calls take the thread's, and leave open the one that they make."""
-    loop = asyncio.new_event_loop()
-    asyncio.set_event_loop(loop)
-    yield
-    asyncio.set_event_loop(None)
-    loop.close()
 
 
 def last_line(messages: Sequence[Message]) -> str:
@@ -64,6 +56,7 @@ def last_line(messages: Sequence[Message]) -> str:
 # ---- Nodes
 
 
+@settings(max_examples=30)
 @given(CHUNKS)
 def test_a_chunk_comes_back_from_a_node_as_it_was(chunk: Chunk):
     assert chunk_of(node_of(chunk)) == chunk
