@@ -13,10 +13,10 @@ from ragloom.flows.batch_qa import answer_slice
 from ragloom.flows.slices import BatchStopped, work_in_slices
 from ragloom.flows.steps import job, show_table
 from ragloom.pipelines.comparing import Plan, QuestionSet, VariantRun, check_variants, plan_of
-from ragloom.pipelines.comparison import Comparison, Metric, compared
+from ragloom.pipelines.comparison import Metric, compared
 from ragloom.pipelines.comparison_files import check_folder, write_comparison
 from ragloom.pipelines.comparison_paths import with_paths
-from ragloom.pipelines.comparison_report import markdown, tables
+from ragloom.pipelines.comparison_report import markdown
 from ragloom.pipelines.run_identity import begin_batch
 from ragloom.pipelines.settings import Settings
 from ragloom.store import Store
@@ -68,7 +68,8 @@ def compare_pipelines(
     runs = [_answered(plan, variant, each, changed, slice_size) for variant, each, changed in plan.runs()]
     comparison = with_paths(compared(plan, runs=runs), plan)
     written = write_comparison(comparison, Path(out), metric=metric)
-    _publish(comparison, metric)
+    show_table("compare-pipelines-quality", written.tables["Quality and cost"])
+    create_markdown_artifact(markdown(comparison, written.tables), key="compare-pipelines-report")
     if comparison.pending:
         unfinished = ", ".join(f"{name} {count}" for name, count in comparison.pending.items())
         raise BatchStopped(
@@ -77,7 +78,7 @@ def compare_pipelines(
     return {
         "variants": list(comparison.variants),
         "failed": sum(row.status == "failed" for row in comparison.rows),
-        "tables": to_json(tables(comparison, metric=metric)),
+        "tables": to_json(written.tables),
         "files": [str(file) for file in written.files],
     }
 
@@ -95,8 +96,3 @@ def _answered(plan: Plan, variant: str, each: QuestionSet, settings: Settings, s
         get_run_logger().error("%s on %s: %s", variant, each.name, error)
         return VariantRun(variant, each.name, run_id, None, str(error))
     return VariantRun(variant, each.name, run_id, report)
-
-
-def _publish(comparison: Comparison, metric: Metric) -> None:
-    show_table("compare-pipelines-quality", tables(comparison, metric=metric)["Quality and cost"])
-    create_markdown_artifact(markdown(comparison, metric=metric), key="compare-pipelines-report")

@@ -4,15 +4,16 @@ from __future__ import annotations
 
 import csv
 import importlib.util
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from ragloom.pipelines.comparison import Comparison, Judged, Metric
 from ragloom.pipelines.comparison_page import page
-from ragloom.pipelines.comparison_report import markdown
+from ragloom.pipelines.comparison_report import markdown, tables
 from ragloom.pipelines.export import check_writable
+from ragloom.pipelines.report import Table
 from ragloom.writing import write_aside
 
 # A row is one variant's answer to one question. `alone` is what it would have taken if no other had asked before:
@@ -52,10 +53,11 @@ FILES = ("report.md", "report.html", "answers.csv", "answers.parquet")
 
 @dataclass(frozen=True, slots=True)
 class Written:
-    """The files that were written, and what was left out and why."""
+    """The files that were written, what was left out and why, and the tables of the report by their headings."""
 
     files: tuple[Path, ...]
     left_out: tuple[str, ...]
+    tables: Mapping[str, Table]
 
 
 def check_folder(folder: Path, read: list[Path]) -> None:
@@ -79,10 +81,11 @@ def write_comparison(comparison: Comparison, folder: Path, *, metric: Metric = "
         InputError: they cannot be written there.
     """
     rows = [answer_row(comparison, row) for row in comparison.rows]
+    found = tables(comparison, metric=metric)
     left_out = []
     files = [folder / "report.md", folder / "report.html", folder / "answers.csv"]
-    write_aside(files[0], lambda aside: _write(aside, markdown(comparison, metric=metric)))
-    write_aside(files[1], lambda aside: _write(aside, page(comparison, metric=metric)))
+    write_aside(files[0], lambda aside: _write(aside, markdown(comparison, found)))
+    write_aside(files[1], lambda aside: _write(aside, page(comparison, found, metric=metric)))
     write_aside(files[2], lambda aside: _write_csv(rows, aside))
     if importlib.util.find_spec("pyarrow") is None:
         left_out.append("answers.parquet needs pyarrow: pip install 'ragloom[parquet]'")
@@ -91,7 +94,7 @@ def write_comparison(comparison: Comparison, folder: Path, *, metric: Metric = "
         write_aside(files[3], lambda aside: _write_parquet(rows, aside))
     if importlib.util.find_spec("matplotlib") is None:
         left_out.append("the plots of report.html need matplotlib: pip install 'ragloom[report]'")
-    return Written(tuple(files), tuple(left_out))
+    return Written(tuple(files), tuple(left_out), found)
 
 
 def answer_row(comparison: Comparison, row: Judged) -> dict[str, Any]:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 from base64 import b64encode
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from functools import cache
 from hashlib import sha256
 from html import escape
@@ -17,18 +17,19 @@ from typing import Any
 
 from ragloom.pipelines.comparison import Comparison, Judged, Metric
 from ragloom.pipelines.comparison_plots import plots
-from ragloom.pipelines.comparison_report import SHOWN, overview, tables
+from ragloom.pipelines.comparison_report import SHOWN, overview
 from ragloom.pipelines.report import Table
 
 DETAILED = 20_000  # answers with passages and trace, about a kilobyte each; of further ones only the answer is there
 _NO_PLOTS = "There are no plots: matplotlib is not installed. Install <code>ragloom[report]</code>, and report again."
 
 
-def page(comparison: Comparison, *, metric: Metric = "f1", detailed: int = DETAILED) -> str:
+def page(comparison: Comparison, found: Mapping[str, Table], *, metric: Metric = "f1", detailed: int = DETAILED) -> str:
     """A self-contained HTML page; equal comparisons give equal pages.
 
     Args:
         comparison: what came out.
+        found: its tables.
         metric: what the plots are of.
         detailed: answers whose passages and traces are in the page, those of the first questions.
     """
@@ -36,7 +37,7 @@ def page(comparison: Comparison, *, metric: Metric = "f1", detailed: int = DETAI
     policy = f"default-src 'none'; style-src {_hash(style)}; script-src {_hash(script)}"
     title = escape(f"{len(comparison.variants)} pipelines, {len(comparison.questions):,} questions")
     said = "".join(f"<p>{escape(each)}</p>" for each in overview(comparison))
-    shown = "".join(_section(heading, table) for heading, table in tables(comparison, metric=metric).items())
+    shown = "".join(_section(heading, table) for heading, table in found.items())
     data = json.dumps(_data(comparison, metric, detailed), ensure_ascii=False, separators=(",", ":"))
     data = data.replace("<", "\\u003c")  # nothing in it can end the element, or begin a comment
     return f"""<!DOCTYPE html>

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -67,10 +67,10 @@ def tables(comparison: Comparison, *, metric: Metric = "f1") -> dict[str, Table]
     return {heading: table for heading, table in found.items() if table.rows}
 
 
-def markdown(comparison: Comparison, *, metric: Metric = "f1") -> str:
-    """The report in Markdown."""
+def markdown(comparison: Comparison, found: Mapping[str, Table]) -> str:
+    """The report in Markdown, of its tables."""
     sections = [f"# Comparison of {len(comparison.variants)} pipelines", *overview(comparison)]
-    sections += [f"## {heading}\n\n{table.markdown()}" for heading, table in tables(comparison, metric=metric).items()]
+    sections += [f"## {heading}\n\n{table.markdown()}" for heading, table in found.items()]
     runs = (f"- {name} on {of}: `{run}`" for (name, of), run in comparison.run_ids.items())
     return "\n\n".join([*sections, "## Runs\n\n" + "\n".join(runs)]) + "\n"
 

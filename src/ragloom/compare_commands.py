@@ -102,9 +102,9 @@ def _announce(text: str) -> None:
 
 def _print(args: argparse.Namespace, comparison: Comparison, written: Written) -> None:
     from ragloom.codec import to_json
-    from ragloom.pipelines.comparison_report import overview, tables
+    from ragloom.pipelines.comparison_report import overview
 
-    found = tables(comparison, metric=args.metric)
+    found = written.tables
     if args.json:
         runs: dict[str, dict[str, str]] = defaultdict(dict)
         for (variant, name), run_id in comparison.run_ids.items():

@@ -17,6 +17,7 @@ from hypothesis import strategies as st
 
 from ragloom.pipelines.comparison import Comparison
 from ragloom.pipelines.comparison_page import page
+from ragloom.pipelines.comparison_report import tables
 
 pytest.importorskip("matplotlib")
 
@@ -43,6 +44,10 @@ def compared(text: str = "plain", questions: int = QUESTIONS) -> Comparison:
     )
 
 
+def shown(comparison: Comparison, **options: int) -> str:
+    return page(comparison, tables(comparison), **options)
+
+
 class Outline(HTMLParser):
     """Elements, attributes and the texts of scripts of a page as a browser takes them."""
 
@@ -67,7 +72,7 @@ class Outline(HTMLParser):
 
 @pytest.fixture(scope="module")
 def html() -> str:
-    return page(compared(HOSTILE))
+    return shown(compared(HOSTILE))
 
 
 def test_hostile_text_is_text(html: str):
@@ -84,7 +89,7 @@ def test_hostile_text_is_text(html: str):
 @settings(max_examples=30, deadline=None)
 def test_a_page_has_the_same_elements_whatever_the_text(text: str):
     clean = text.encode("utf-8", "backslashreplace").decode()  # as a comparison holds it
-    assert Outline(page(unjudged(f"plain{clean}"))).tags == Outline(page(unjudged("plain"))).tags
+    assert Outline(shown(unjudged(f"plain{clean}"))).tags == Outline(shown(unjudged("plain"))).tags
 
 
 def unjudged(text: str) -> Comparison:
@@ -110,7 +115,7 @@ def test_the_policy_allows_the_script_and_style_of_the_page_and_no_others(html: 
 def test_nothing_is_loaded_from_anywhere(html: str):
     loads = [value for name, value in Outline(html).attributes if name in {"src", "href", "xlink:href", "action"}]
     assert all(value is not None and value.startswith("#") for value in loads)
-    assert not re.search(r"@import|url\((?!#)", page(compared()))
+    assert not re.search(r"@import|url\((?!#)", shown(compared()))
 
 
 def test_ids_are_unique_across_plots(html: str):
@@ -121,7 +126,7 @@ def test_ids_are_unique_across_plots(html: str):
 
 
 def test_what_is_too_much_for_a_page_is_left_out_and_said():
-    html = page(compared(), detailed=30)
+    html = shown(compared(), detailed=30)
     assert "Passages and traces are those of the first 10 questions" in html
     questions = json.loads(Outline(html).scripts[0])["questions"]
     assert ["spans" in question["answers"][0] for question in questions] == [True] * 10 + [False] * (QUESTIONS - 10)
@@ -135,7 +140,7 @@ def opened(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Browser]:
     if CHROMIUM is None:
         pytest.skip("there is no Chromium on this machine to open the page in")
     file = tmp_path_factory.mktemp("page") / "report.html"
-    file.write_text(page(compared(HOSTILE)), encoding="utf-8")
+    file.write_text(shown(compared(HOSTILE)), encoding="utf-8")
     with Browser() as browser:
         browser.open(file)
         yield browser
@@ -227,7 +232,7 @@ def test_every_control_has_a_name(opened: Browser):
 @pytest.mark.skipif(CHROMIUM is None, reason="there is no Chromium on this machine to open the page in")
 def test_a_phone_shows_it_without_scrolling_sideways_in_the_dark(tmp_path: Path):
     file = tmp_path / "report.html"
-    file.write_text(page(compared("word " * 40)), encoding="utf-8")
+    file.write_text(shown(compared("word " * 40)), encoding="utf-8")
     with Browser(width=360, height=740, dark=True) as browser:
         browser.open(file)
         browser.click(".question summary")

@@ -117,7 +117,7 @@ def test_a_gate_is_judged_by_the_answers_of_the_variants_that_it_chooses_between
 
 def test_text_of_outside_cannot_pass_for_the_reports_own():
     failed = replace(answered({"closed": [0], "single": [0]}), failures=(("single", "# no\n\n| a | b |"),))
-    report = markdown(failed)
+    report = markdown(failed, tables(failed))
     assert "single failed: # no | a | b |." in report
     assert "\n# no" not in report
 
