@@ -106,8 +106,8 @@ class Memory:
         before what it sums up.
 
         Of a memory that does not fit, the entries most relevant to the query that fit are taken, then others in their
-        order, or of a glossary those of the most passages. A tree is descended from its root, which stays: the summary
-        over the most relevant entries gives way to what it sums up, as often as that fits.
+        order, or of a glossary those of the most passages. A tree is descended from its root, which stays, to the most
+        relevant entries that fit, with the summaries on the way; one gives way where all that it sums up is there.
 
         The span `recall` has the numbers of entries, those `shown`, and those `left_out`.
 
@@ -194,25 +194,31 @@ class Memory:
         return self._ordered(chosen)
 
     def _descended(self, tops: Sequence[int], relevance: Sequence[float], sizes: Sequence[int], room: int) -> list[int]:
-        """What fits beside the tops of that which they sum up, the most relevant branches in the most detail."""
-        frontier: list[int] = []
-        waiting = [(-relevance[place], place) for place in tops if self.entries[place].parts]
+        """What fits beside the tops of that which they sum up, the most relevant branches first and deepest."""
+        above = {part: place for place, entry in enumerate(self.entries) for part in entry.parts}
+        shown: dict[int, None] = {}  # in the order in which they were found
+        replaced: set[int] = set()
+
+        def ranked(part: int) -> tuple[float, int, int]:
+            return -relevance[part], -self.entries[part].level, part  # of equals the one that sums up more
+
+        waiting = [ranked(part) for place in tops for part in self.entries[place].parts]
         heapify(waiting)
         while waiting:
-            _, place = heappop(waiting)
-            parts = self.entries[place].parts
-            given_back = 0 if place in tops else sizes[place]
-            more = sum(sizes[part] for part in parts) - given_back
-            if more > room:
+            *_, place = heappop(waiting)
+            if sizes[place] > room:
                 continue
-            room -= more
-            if given_back:
-                frontier.remove(place)
-            frontier += parts
-            for part in parts:
-                if self.entries[part].parts:
-                    heappush(waiting, (-relevance[part], part))
-        return sorted(frontier, key=lambda place: (-relevance[place], place))
+            shown[place] = None
+            room -= sizes[place]
+            for part in self.entries[place].parts:
+                heappush(waiting, ranked(part))
+            summary = above[place]
+            while summary in shown and all(part in shown or part in replaced for part in self.entries[summary].parts):
+                del shown[summary]
+                replaced.add(summary)
+                room += sizes[summary]
+                summary = above[summary]
+        return list(shown)
 
     def _relevance(self, query: str) -> list[float]:
         """Of each entry its BM25 score, or the best of what it sums up: a summary leaves out what it is looked for."""

@@ -82,15 +82,17 @@ def test_a_glossary_has_the_entries_of_the_query_and_those_of_most_passages() ->
 def test_a_tree_shows_its_root_and_descends_to_the_branch_of_the_query() -> None:
     memory = tree()
     found = memory.recall("Where is Dunbury?", context_tokens=36, count_tokens=words)
-    assert found.places == (14, 8, 2, 3, 13)  # the root, the town with its neighbour, summaries in place of the rest
+    assert found.places == (14, 12, 9, 3, 13)  # the root, the way to the town, a summary of the others
     assert found.left_out == 0
     assert words(found.text) <= 36
 
 
 def test_a_summary_stands_in_the_place_of_what_does_not_fit() -> None:
     memory = tree()
+    assert recalled(memory, "Is it Camwick or Dunbury?", 36) == (14, 12, 2, 3, 13)  # both are there, not their summary
     assert recalled(memory, "Where is Dunbury?", 7) == (14,)
-    assert recalled(memory, "Where is Dunbury?", 21) == (14, 12, 13)
+    assert recalled(memory, "Where is Dunbury?", 21) == (14, 12, 9)
+    assert recalled(memory, "Where is Dunbury?", 26) == (14, 12, 9, 3)  # the way to the town, without its neighbour
 
 
 def test_a_memory_of_which_nothing_fits_is_refused() -> None:
