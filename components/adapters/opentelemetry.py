@@ -35,6 +35,7 @@ _KINDS = {
 _NAMES = {
     "query": SpanAttributes.INPUT_VALUE,
     "tokens": SpanAttributes.LLM_TOKEN_COUNT_TOTAL,
+    "cached_tokens": SpanAttributes.LLM_TOKEN_COUNT_PROMPT_DETAILS_CACHE_READ,
     "cost": SpanAttributes.LLM_COST_TOTAL,
     "finish": SpanAttributes.LLM_FINISH_REASON,
 }

@@ -75,6 +75,7 @@ def test_a_call_says_its_model_tokens_and_finish_and_the_whole_what_it_rests_on(
     call, whole = attributes(spans()["llm"]), attributes(spans()["RetrieveThenRead"])
     assert call["llm.model_name"] == "scripted"
     assert call["llm.token_count.total"] == answer.run.usage.tokens
+    assert call["llm.token_count.prompt_details.cache_read"] == 0
     assert call["llm.finish_reason"] == "stop"
     assert "llm.token_count.total" not in whole
     assert whole["ragloom.prompt_tokens"] + whole["ragloom.completion_tokens"] == answer.run.usage.tokens
