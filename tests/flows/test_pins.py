@@ -15,10 +15,11 @@ from typing import TypeVar
 import pytest
 from packaging.requirements import Requirement
 from packaging.version import Version
-from prefect.client.orchestration import SyncPrefectClient, get_client
-from prefect.client.schemas.filters import FlowRunFilter, FlowRunFilterState, FlowRunFilterStateType
-from prefect.client.schemas.objects import FlowRun, StateType
+from prefect.client.orchestration import get_client
+from prefect.client.schemas.filters import FlowRunFilter, FlowRunFilterStartTime
+from prefect.client.schemas.sorting import FlowRunSort
 from prefect.settings import PREFECT_API_URL, temporary_settings
+from scripted_endpoint import ScriptedEndpoint
 
 from ragloom.pipelines.settings import Settings
 
@@ -36,41 +37,47 @@ def test_prefect_still_allows_a_sqlalchemy_that_it_schedules_nothing_with():
     )
 
 
-@pytest.mark.slow  # a real server, the command line and a scheduled run, each a process that imports prefect
+@pytest.mark.slow  # a real server, the command line and scheduled runs, each a process that imports prefect
 @pytest.mark.timeout(400)
-def test_flows_run_and_are_scheduled_with_a_real_server(tmp_path: Path, settings: Settings, questions: Path):
-    with server(tmp_path / "prefect") as (url, environment):
+def test_flows_are_killed_run_and_scheduled_with_a_real_server(
+    tmp_path: Path, settings: Settings, endpoint: ScriptedEndpoint, questions: Path
+):
+    with server(tmp_path / "prefect") as (url, environment), temporary_settings({PREFECT_API_URL: url}):
         command = [
             *(sys.executable, "-m", "ragloom", "flow", "batch", questions.name, "--workspace", "workspace"),
             *("--pipeline", settings.pipeline, "--model", settings.model, "--base-url", str(settings.base_url)),
-            *("--out", "answers.jsonl"),
+            *("--workers", "1", "--out", "answers.jsonl"),
         ]
+        endpoint.script = ["ok", "hang"]
+        with running(command, environment, cwd=tmp_path) as killed:
+            wait(lambda: endpoint.count == 2 or killed.poll() is not None, "the second question")
+        assert flow_states() == ["Running"]
         ran = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True, check=False)
         assert ran.returncode == 0, ran.stderr
-        assert "3 answered (3 now)" in ran.stdout
+        assert "3 answered (2 now)" in ran.stdout
+        assert flow_states() == ["Crashed", "Completed"]
+        assert endpoint.count == 4  # the one under way was asked again
         answers = tmp_path / "answers.jsonl"
         answers.unlink()
-        with (
-            running([*command, "--cron", "*/7 * * * *"], environment, cwd=tmp_path) as serving,
-            temporary_settings({PREFECT_API_URL: url}),
-            get_client(sync_client=True) as client,
-        ):
-            scheduled = wait(lambda: scheduled_runs(client), "scheduled runs")
-            assert {run.parameters["questions"] for run in scheduled} == {questions.name}
-            assert scheduled[0].deployment_id is not None
-            run = client.create_flow_run_from_deployment(scheduled[0].deployment_id)
-            wait(lambda: (state := client.read_flow_run(run.id).state) and state.is_final(), "the run's end")
-            assert client.read_flow_run(run.id).state_name == "Completed"
+        # The sixth field of an expression are seconds, which nobody needs but a test.
+        with running([*command, "--cron", "* * * * * */5"], environment, cwd=tmp_path) as serving:
+            wait(lambda: flow_states()[2:] == ["Completed"] * 2, "two scheduled runs", poll_s=1)
             serving.terminate()
             assert serving.wait(timeout=60) == 0
         assert answers.read_text(encoding="utf-8").count('"done"') == 3
+        assert endpoint.count == 4
     with pytest.raises(ConnectionRefusedError):  # no server is left behind
         socket.create_connection(("127.0.0.1", int(url.rpartition(":")[2].removesuffix("/api"))))
 
 
-def scheduled_runs(client: SyncPrefectClient) -> list[FlowRun]:
-    scheduled = FlowRunFilterState(type=FlowRunFilterStateType(any_=[StateType.SCHEDULED]))
-    return client.read_flow_runs(flow_run_filter=FlowRunFilter(state=scheduled))
+def flow_states() -> list[str | None]:
+    """States of the flow runs that have begun, the first first."""
+    with get_client(sync_client=True) as client:
+        runs = client.read_flow_runs(
+            flow_run_filter=FlowRunFilter(start_time=FlowRunFilterStartTime(is_null_=False)),
+            sort=FlowRunSort.START_TIME_ASC,
+        )
+    return [run.state_name for run in runs]
 
 
 @contextmanager
@@ -107,10 +114,10 @@ def running(command: list[str], environment: dict[str, str], *, cwd: Path) -> It
         process.wait()
 
 
-def wait(look: Callable[[], T], what: str, *, seconds: float = 120) -> T:
+def wait(look: Callable[[], T], what: str, *, seconds: float = 120, poll_s: float = 0.25) -> T:
     """What is found, once it is something."""
     end = time.monotonic() + seconds
     while not (found := look()):
         assert time.monotonic() < end, f"{what} did not come within {seconds:.0f} s"
-        time.sleep(0.25)
+        time.sleep(poll_s)
     return found

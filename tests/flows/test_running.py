@@ -1,9 +1,14 @@
 import json
 import re
+import signal
 import socket
 import subprocess
 import sys
+import threading
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 import pytest
@@ -86,6 +91,9 @@ def test_a_stopped_batch_is_said_in_a_line_without_traceback(
         (["calibrate-gate", "labelled.jsonl"], 2, "--out for the gate"),
         (["calibrate-gate", "missing.jsonl", "--out", "gate.json"], 65, "missing.jsonl"),
         (["evaluate", "--cron", "every night"], 2, "--cron 'every night' is no schedule"),
+        (["evaluate", "--cron", "0 25 * * *"], 2, "--cron '0 25 * * *' is no schedule"),
+        (["evaluate", "--cron", "0 0 30 2 *"], 2, "--cron '0 0 30 2 *' never comes"),
+        (["evaluate", "--cron", "0 3 * * *", "--timezone", "Mars/Olympus"], 2, "'Mars/Olympus' is no time zone"),
         (["evaluate", "--cron", "0 3 * * *"], 2, "PREFECT_API_URL"),
     ],
 )
@@ -95,6 +103,17 @@ def test_what_cannot_work_is_said_before_a_server_is_started(
     with temporary_settings({PREFECT_API_URL: None}):
         assert flow(*arguments, settings=settings) == code
     assert problem in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("name", ["base_url", "embedding_base_url"])
+@pytest.mark.parametrize("url", ["http://me:secret@127.0.0.1:9/v1", "http://127.0.0.1:9/v1?key=secret"])
+def test_an_address_with_a_secret_is_kept_from_prefect(
+    name: str, url: str, settings: Settings, questions: Path, capsys: pytest.CaptureFixture[str]
+):
+    assert flow("batch", questions, settings=settings.model_copy(update={name: url})) == 2
+    captured = capsys.readouterr()
+    assert f"{name} holds more than an address" in captured.err
+    assert "secret" not in captured.err
 
 
 @pytest.mark.parametrize("option", ["--out", "--report"])
@@ -116,9 +135,44 @@ def test_a_server_that_does_not_answer_is_named(
     assert "prefect server start" in captured.err
 
 
+@pytest.mark.parametrize("url", ["http://127.0.0.1:{port}/api", "http://127.0.0.1:{port}", "127.0.0.1:{port}/api"])
+def test_an_address_at_which_something_else_answers_is_told_from_prefects(
+    url: str, settings: Settings, capsys: pytest.CaptureFixture[str]
+):
+    with pages() as port, temporary_settings({PREFECT_API_URL: url.format(port=port)}):
+        assert flow("evaluate", "--cron", "0 3 * * *", settings=settings) == 2
+    captured = capsys.readouterr()
+    assert f"PREFECT_API_URL={url.format(port=port)} is not Prefect's API" in captured.err
+    assert "http://127.0.0.1:4200/api" in captured.err
+
+
+@contextmanager
+def pages() -> Iterator[int]:
+    """A web server that answers every request with a page, as Prefect's own does outside of /api; its port."""
+
+    class Page(BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            self.send_response(200)
+            self.end_headers()
+            self.wfile.write(b"<!doctype html>")
+
+        def log_message(self, *_: object) -> None:
+            pass
+
+    with ThreadingHTTPServer(("127.0.0.1", 0), Page) as server:
+        thread = threading.Thread(target=server.serve_forever)
+        thread.start()
+        try:
+            yield server.server_address[1]
+        finally:
+            server.shutdown()
+            thread.join()
+
+
 @pytest.mark.slow  # a process with an embedded server of its own
-def test_a_terminated_flow_stops_its_server_and_is_resumed(
-    tmp_path: Path, settings: Settings, endpoint: ScriptedEndpoint
+@pytest.mark.parametrize("how", [signal.SIGTERM, signal.SIGKILL])
+def test_an_ended_flow_leaves_no_server_and_is_resumed(
+    how: signal.Signals, tmp_path: Path, settings: Settings, endpoint: ScriptedEndpoint
 ):
     endpoint.delay_s = 0.2
     file, log = tmp_path / "many.jsonl", tmp_path / "log"
@@ -128,10 +182,20 @@ def test_a_terminated_flow_stops_its_server_and_is_resumed(
         process = subprocess.Popen([sys.executable, "-m", "ragloom", *arguments], stderr=errors)
     while endpoint.count < 5 and process.poll() is None:
         time.sleep(0.05)
-    process.terminate()
-    assert process.wait(timeout=30) == 143
+    process.send_signal(how)
+    assert process.wait(timeout=30) == (143 if how is signal.SIGTERM else -how)
     (port,) = set(re.findall(r"View at http://127\.0\.0\.1:(\d+)/runs", log.read_text(encoding="utf-8")))
-    with pytest.raises(ConnectionRefusedError):
-        socket.create_connection(("127.0.0.1", int(port)))
+    wait_until_nobody_listens(int(port))
     assert answer_file(settings, file, progress=False).done == 40
     assert 40 <= endpoint.count <= 40 + settings.workers
+
+
+def wait_until_nobody_listens(port: int) -> None:
+    end = time.monotonic() + 30
+    while time.monotonic() < end:
+        try:
+            socket.create_connection(("127.0.0.1", port)).close()
+        except ConnectionRefusedError:
+            return
+        time.sleep(0.1)
+    pytest.fail("the server was left behind")
