@@ -72,7 +72,8 @@ class PhraseClues:
         most: clues.
         phrase_words: longest phrase that is no name; 0 for names and headings alone.
         name_weight: how much more a name counts than a phrase.
-        query: what a clue is: the phrase alone, or with the words of the question behind it.
+        query: what a clue is: the phrase with the question behind it, which finds what is asked about it, or the phrase
+            alone.
         names: of a text, as they are written in it.
     """
 
@@ -82,7 +83,7 @@ class PhraseClues:
     most: int = 5
     phrase_words: int = 2
     name_weight: float = 3.0
-    query: Literal["phrase", "phrase and question"] = "phrase"
+    query: Literal["phrase", "phrase and question"] = "phrase and question"
     names: Callable[[str], Iterable[str]] = capitalised_runs
     _table: list[_Frequencies] = field(default_factory=list, init=False, repr=False, compare=False)
 

@@ -24,7 +24,7 @@ QUESTION = "Which river flows past the home of the musician behind the sea songs
 
 
 def phrases(question: str = QUESTION, memory: Memory = MEMORY, **options: Any) -> list[str]:
-    return [clue.text for clue in PhraseClues(**options)(question, memory).clues]
+    return [clue.text for clue in PhraseClues(**{"query": "phrase", **options})(question, memory).clues]
 
 
 def test_names_that_the_question_lacks_come_first():
@@ -64,7 +64,7 @@ def test_a_question_that_no_entry_shares_a_word_with_has_no_clues():
 
 
 def test_clues_follow_the_memory_they_are_asked_for():
-    maker = PhraseClues(entries=1, phrase_words=0)
+    maker = PhraseClues(entries=1, phrase_words=0, query="phrase")
     other = Memory("extractive", (Entry("", "The sea songs of Mina Varn are old.", ("a",)),), "rules")
     assert [maker(QUESTION, memory).clues[0].text for memory in (MEMORY, other, MEMORY)] == [
         "Tamsin Orrell",
@@ -125,3 +125,14 @@ def test_runs_of_capitalised_words_are_names(text: str, runs: list[str]):
 def test_impossible_options_are_refused(options: dict[str, Any], message: str):
     with pytest.raises(ValueError, match=message):
         PhraseClues(**options)
+
+
+def test_names_come_from_the_sentences_that_fit_not_from_all_of_an_entry():
+    text = "Varn Bridge: Nils Berg built it. Mina Varn sang sea songs there.\nOtters: They eat fish from Lake Orm."
+    memory = Memory("extractive", (Entry("Varn Bridge; Otters", text, ("a", "b")),), "rules")
+    assert phrases("Who sang the sea songs?", memory, sentences=1, phrase_words=0) == ["Varn Bridge", "Mina Varn"]
+
+
+def test_the_titles_of_several_passages_are_no_heading():
+    memory = Memory("gists", (Entry("Varn Bridge; Otters", "Sea songs of Mina Varn.", ("a", "b")),), "rules")
+    assert phrases("Who sang the sea songs?", memory, phrase_words=0) == ["Mina Varn"]
