@@ -48,7 +48,7 @@ COLUMNS: dict[str, type] = {
     "f1_against_baseline": float,
     "error": str,
 }
-FILES = ("report.md", "report.html", "answers.csv", "answers.parquet")
+FILES = ("report.md", "index.html", "answers.csv", "answers.parquet")
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,7 +73,7 @@ def check_folder(folder: Path, read: list[Path]) -> None:
 
 
 def write_comparison(comparison: Comparison, folder: Path, *, metric: Metric = "f1") -> Written:
-    """Write `report.md`, `report.html`, `answers.csv` and, with pyarrow, `answers.parquet` into the folder.
+    """Write `report.md`, `index.html`, `answers.csv` and, with pyarrow, `answers.parquet` into the folder.
 
     Each is written aside and moved into place. Without matplotlib the page has no plots, and says so.
 
@@ -83,7 +83,7 @@ def write_comparison(comparison: Comparison, folder: Path, *, metric: Metric = "
     rows = [answer_row(comparison, row) for row in comparison.rows]
     found = tables(comparison, metric=metric)
     left_out = []
-    files = [folder / "report.md", folder / "report.html", folder / "answers.csv"]
+    files = [folder / "report.md", folder / "index.html", folder / "answers.csv"]
     write_aside(files[0], lambda aside: _write(aside, markdown(comparison, found)))
     write_aside(files[1], lambda aside: _write(aside, page(comparison, found, metric=metric)))
     write_aside(files[2], lambda aside: _write_csv(rows, aside))
@@ -93,7 +93,7 @@ def write_comparison(comparison: Comparison, folder: Path, *, metric: Metric = "
         files.append(folder / "answers.parquet")
         write_aside(files[3], lambda aside: _write_parquet(rows, aside))
     if importlib.util.find_spec("matplotlib") is None:
-        left_out.append("the plots of report.html need matplotlib: pip install 'ragloom[report]'")
+        left_out.append("the plots of index.html need matplotlib: pip install 'ragloom[report]'")
     return Written(tuple(files), tuple(left_out), found)
 
 

@@ -46,7 +46,7 @@ def test_pipelines_are_compared_and_the_files_named(
     assert "3 questions of capitals; closed-book is what the others are compared with." in out
     assert "| single | closed-book | 3 | +0.667" in out
     assert "single on capitals (2 of 2)" in err
-    for name in ("report.md", "report.html", "answers.csv"):
+    for name in ("report.md", "index.html", "answers.csv"):
         assert f"written: {Path('out') / name}" in out
         assert (Path("out") / name).stat().st_size
     assert compare(settings, *BOTH, "--json") == 0

@@ -35,7 +35,7 @@ def test_a_comparison_stops_at_its_budget_goes_on_and_is_shown(
     result = state.result()
     assert endpoint.count == 2 * len(CAPITALS)
     assert (result["variants"], result["failed"]) == (["closed-book", "single"], 0)
-    assert {Path(name).name for name in result["files"]} >= {"report.md", "report.html", "answers.csv"}
+    assert {Path(name).name for name in result["files"]} >= {"report.md", "index.html", "answers.csv"}
     with get_client(sync_client=True) as client:
         found = client.read_artifacts(
             artifact_filter=ArtifactFilter(flow_run_id=ArtifactFilterFlowRunId(any_=[state.state_details.flow_run_id]))

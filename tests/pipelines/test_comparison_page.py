@@ -139,7 +139,7 @@ def test_what_is_too_much_for_a_page_is_left_out_and_said():
 def opened(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Browser]:
     if CHROMIUM is None:
         pytest.skip("there is no Chromium on this machine to open the page in")
-    file = tmp_path_factory.mktemp("page") / "report.html"
+    file = tmp_path_factory.mktemp("page") / "index.html"
     file.write_text(shown(compared(HOSTILE)), encoding="utf-8")
     with Browser() as browser:
         browser.open(file)
@@ -231,7 +231,7 @@ def test_every_control_has_a_name(opened: Browser):
 
 @pytest.mark.skipif(CHROMIUM is None, reason="there is no Chromium on this machine to open the page in")
 def test_a_phone_shows_it_without_scrolling_sideways_in_the_dark(tmp_path: Path):
-    file = tmp_path / "report.html"
+    file = tmp_path / "index.html"
     file.write_text(shown(compared("word " * 40)), encoding="utf-8")
     with Browser(width=360, height=740, dark=True) as browser:
         browser.open(file)

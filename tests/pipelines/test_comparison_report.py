@@ -132,7 +132,7 @@ def test_csv_and_parquet_hold_every_answer_as_it_is(tmp_path: Path):
     assert sorted(file.name for file in written.files) == [
         "answers.csv",
         "answers.parquet",
-        "report.html",
+        "index.html",
         "report.md",
     ]
     rows = [answer_row(found, row) for row in found.rows]
@@ -172,6 +172,6 @@ def test_without_optional_packages_the_rest_is_written_and_it_says_so(tmp_path: 
     for package in ("matplotlib", "pyarrow"):
         monkeypatch.setitem(sys.modules, package, None)  # as if it were not installed
     written = write_comparison(answered({"closed": [0], "single": range(4)}, single=20), tmp_path)
-    assert [file.name for file in written.files] == ["report.md", "report.html", "answers.csv"]
+    assert [file.name for file in written.files] == ["report.md", "index.html", "answers.csv"]
     assert ["ragloom[parquet]" in why or "ragloom[report]" in why for why in written.left_out] == [True, True]
-    assert "matplotlib is not installed" in (tmp_path / "report.html").read_text(encoding="utf-8")
+    assert "matplotlib is not installed" in (tmp_path / "index.html").read_text(encoding="utf-8")
