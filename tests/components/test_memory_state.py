@@ -4,17 +4,19 @@ import subprocess
 import sys
 import tempfile
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
+from ragloom.components.completions import Api
 from ragloom.components.llm import Cached, OpenAILLM, ScriptedLLM
 from ragloom.components.local_server import LocalLLM, local_llm
 from ragloom.components.memory_state import ReadAhead, read_ahead
 from ragloom.errors import LLMError
 from ragloom.run import Run
 from ragloom.store import Store
-from ragloom.types import Message, Reply
+from ragloom.types import Message, Options, Reply
 
 USER = Path(__file__).parents[1] / "support" / "memory_reader.py"
 PEOPLE = ("Amalia", "Bruno", "Clara", "Dora", "Emil", "Frida", "Georg", "Hilda", "Ivo", "Jana")
@@ -66,6 +68,24 @@ def test_the_beginning_is_read_once_whatever_is_asked_in_between(model: LocalLLM
     assert second.usage.cached_tokens > 100
     step = first.record().spans[0]
     assert (step.name, step.attributes["tokens"]) == ("take up state", first.record().spans[1].attributes["tokens"] - 1)
+
+
+@pytest.mark.model
+@pytest.mark.parametrize("streamed", [False, True])
+@pytest.mark.parametrize("api", ["completions", "chat"])
+def test_what_was_read_before_is_counted_however_the_model_is_asked(
+    model: LocalLLM, store: Store, api: Api, streamed: bool
+):
+    llm = ReadAhead(replace(model, api=api), MEMORY, store)
+    options = Options(max_tokens=4, temperature=0.0)
+    if streamed:
+        options["on_text"] = [].append
+    llm(asks("Where does Clara live?"), **options)
+    with Run() as second:
+        llm(asks("Who lives in house 7?"), **options)
+    assert read(llm(asks("Who lives in house 3?"), **options)) < 25
+    (taken,) = [step.attributes["cached_tokens"] for step in second.record().spans if step.name == "llm"]
+    assert taken == second.spent.cached_tokens > 100
 
 
 @pytest.mark.model
