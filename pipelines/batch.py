@@ -22,7 +22,7 @@ from ragloom.components.gating import Decision, SignalMissing
 from ragloom.errors import BadReply, BudgetExceeded, ConfigError, InputError, LLMError, RagloomError
 from ragloom.pipelines.export import check_export, export_run
 from ragloom.pipelines.gate_watch import gate_warnings
-from ragloom.pipelines.opening import open_pipeline
+from ragloom.pipelines.opening import open_pipeline, sent_on
 from ragloom.pipelines.question_answering import Adaptive
 from ragloom.pipelines.retrieval_budget import planned
 from ragloom.pipelines.run_identity import begin_batch
@@ -45,6 +45,7 @@ class BatchReport:
         usage: what this call spent.
         seconds: wall time of this call.
         stopped: why it ended early, empty if it did not.
+        out_of_budget: it ended early because of its budget.
         warnings: what to know about the answers, such as that a gate was calibrated on other questions.
     """
 
@@ -56,6 +57,7 @@ class BatchReport:
     usage: Usage
     seconds: float
     stopped: str = ""
+    out_of_budget: bool = False
     warnings: tuple[str, ...] = ()
 
 
@@ -132,6 +134,7 @@ def work_through(
         run.spent,
         run.seconds,
         workload.stopped,
+        workload.out_of_budget,
     )
 
 
@@ -144,6 +147,7 @@ class _Work:
     run_id: str
     answered: int = 0
     stopped: str = ""
+    out_of_budget: bool = False
     _suspended: list[tuple[Item, LLMError]] = field(default_factory=list)  # failed since the last answer
     _lock: Lock = field(default_factory=Lock)
 
@@ -153,7 +157,7 @@ class _Work:
         except SignalMissing:  # no question would fare better
             raise
         except BudgetExceeded as error:
-            self.stopped = str(error)
+            self.stopped, self.out_of_budget = str(error), True
         except LLMError as error:
             self._suspend(item, error)
         except Exception as error:  # noqa: BLE001 - one question, whatever is wrong with it, must not end the others
@@ -259,7 +263,7 @@ def answer_run(
 ) -> BatchReport:
     """Answer the run's pending questions from settings: `answer_batch`, and what its gate took to plan."""
     with Run() as run:
-        pipeline = open_batch_pipeline(run_id, settings, store, progress=progress)
+        pipeline = sent_on(open_batch_pipeline(run_id, settings, store, progress=progress))
         opened = run.spent
     report = answer_batch(
         run_id,

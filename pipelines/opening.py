@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable
 
 from ragloom.errors import ConfigError
@@ -41,6 +42,19 @@ def open_pipeline(settings: Settings, store: Store, *, on_text: Callable[[str], 
     if settings.pipeline == "closed-book":
         return ClosedBook(reader)
     return open_reading(_RETRIEVERS.get(settings.pipeline, settings.retriever), settings, store, reader)
+
+
+def sent_on(pipeline: Pipeline) -> Pipeline:
+    """The pipeline, whose traces go to the OpenTelemetry collector of the environment where one is set.
+
+    Raises:
+        ConfigError: it is set, and the packages that send are not installed.
+    """
+    if not os.environ.get("OTEL_EXPORTER_OTLP_ENDPOINT"):
+        return pipeline
+    from ragloom.components.adapters.opentelemetry import traced_from_environment
+
+    return traced_from_environment(pipeline)
 
 
 def _open_adaptive(settings: Settings, store: Store) -> Adaptive:

@@ -7,6 +7,7 @@ import os
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import cache
 
 from openinference.semconv.trace import (
     DocumentAttributes,
@@ -160,18 +161,20 @@ def traced_from_environment(pipeline: Pipeline) -> Pipeline:
     """
     if not os.environ.get(ENDPOINT_VARIABLE, "").strip():
         return pipeline
-    from importlib import import_module
+    return Traced(pipeline, _exporting_tracer())
 
-    from opentelemetry.sdk.trace import TracerProvider
-    from opentelemetry.sdk.trace.export import BatchSpanProcessor
 
-    try:  # by name: it is in no extra of ours
-        exporter = import_module("opentelemetry.exporter.otlp.proto.http.trace_exporter").OTLPSpanExporter()
+@cache  # one for the process, whatever is opened in it
+def _exporting_tracer() -> Tracer:
+    try:
+        from opentelemetry.exporter.otlp.proto.http.trace_exporter import OTLPSpanExporter
+        from opentelemetry.sdk.trace import TracerProvider
+        from opentelemetry.sdk.trace.export import BatchSpanProcessor
     except ImportError:
         raise ConfigError(
             f"{ENDPOINT_VARIABLE} is set, and nothing here can send traces",
-            "install opentelemetry-exporter-otlp-proto-http, or unset the variable",
+            "pip install 'ragloom[tracing]', or unset the variable",
         ) from None
     provider = TracerProvider()  # ends by itself with the process
-    provider.add_span_processor(BatchSpanProcessor(exporter))
-    return Traced(pipeline, provider.get_tracer("ragloom"))
+    provider.add_span_processor(BatchSpanProcessor(OTLPSpanExporter()))
+    return provider.get_tracer("ragloom")

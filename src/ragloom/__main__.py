@@ -98,7 +98,7 @@ def _index(args: argparse.Namespace) -> int:
 
 def _ask(args: argparse.Namespace) -> int:
     from ragloom.codec import to_json
-    from ragloom.pipelines.opening import open_pipeline
+    from ragloom.pipelines.opening import open_pipeline, sent_on
     from ragloom.run import Run
 
     settings = _settings(args)
@@ -109,7 +109,7 @@ def _ask(args: argparse.Namespace) -> int:
         and settings.pipeline in {"closed-book", "single", "hybrid", "graph", "ircot"}
     )
     with open_workspace(settings, otherwise="answering without keeping the reply") as store, Run(settings.budget):
-        pipeline = open_pipeline(settings, store, on_text=_stream if stream else None)
+        pipeline = sent_on(open_pipeline(settings, store, on_text=_stream if stream else None))
         answer = pipeline(args.question)
         if args.json:
             print_json(to_json(answer))

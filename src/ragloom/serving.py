@@ -303,7 +303,7 @@ def open_pipelines(
         ConfigError: there is no such pipeline, or none opens.
         RagloomError: one that must open does not.
     """
-    from ragloom.pipelines.opening import open_pipeline
+    from ragloom.pipelines.opening import open_pipeline, sent_on
 
     if unknown := set(names).difference(pipeline_names()):
         raise ConfigError(f"there is no pipeline {min(unknown)!r}", f"there are {', '.join(pipeline_names())}")
@@ -311,7 +311,8 @@ def open_pipelines(
     left_out: dict[str, str] = {}
     for name in dict.fromkeys(names or pipeline_names()):
         try:
-            opened[name] = open_pipeline(settings.model_copy(update={"pipeline": name}), store, on_text=_hear)
+            chosen = settings.model_copy(update={"pipeline": name})
+            opened[name] = sent_on(open_pipeline(chosen, store, on_text=_hear))
         except RagloomError as error:
             if names:
                 raise
