@@ -22,6 +22,7 @@ from ragloom.components.ingestion import find_files
 from ragloom.errors import ConfigError, RagloomError
 from ragloom.flows.batch_qa import batch_qa
 from ragloom.flows.build_graph import build_graph
+from ragloom.flows.build_memory import build_memory
 from ragloom.flows.calibrate_gate import calibrate_gate
 from ragloom.flows.connecting import connected
 from ragloom.flows.evaluate import evaluate
@@ -99,6 +100,17 @@ def _build_graph_summary(result: _Result, args: argparse.Namespace) -> str:
     return f"{sizes}. Extractor {result['extractor']}: {len(result['failed'])} passages failed"
 
 
+def _build_memory(args: argparse.Namespace) -> tuple[Flow[..., _Result], _Result, Callable[..., str]]:
+    if args.paths:
+        raise ConfigError(f"a memory is built of the workspace, not of {args.paths[0]}", "ragloom flow build-memory")
+    return build_memory, {"retry_failed": args.retry_failed}, _build_memory_summary
+
+
+def _build_memory_summary(result: _Result, args: argparse.Namespace) -> str:
+    counts = ", ".join(f"{result[name]} {name}" for name in ("entries", "written", "reused", "tokens"))
+    return f"{counts}. Memory {result['kind']} by {result['made_by']}: {len(result['failed'])} passages failed"
+
+
 def _batch(args: argparse.Namespace) -> tuple[Flow[..., _Result], _Result, Callable[..., str]]:
     if len(args.paths) != 1:
         raise ConfigError(
@@ -165,6 +177,7 @@ def _calibrate_gate_summary(result: _Result, args: argparse.Namespace) -> str:
 _FLOWS = {
     "index": _index,
     "build-graph": _build_graph,
+    "build-memory": _build_memory,
     "batch": _batch,
     "evaluate": _evaluate,
     "calibrate-gate": _calibrate_gate,

@@ -277,7 +277,7 @@ def _add_flow(commands: Commands) -> None:
     )
     parser.add_argument(
         "name",
-        choices=("index", "build-graph", "batch", "evaluate", "calibrate-gate", "reconcile"),
+        choices=("index", "build-graph", "build-memory", "batch", "evaluate", "calibrate-gate", "reconcile"),
         help="reconcile: set to Crashed what Prefect holds Running although its process was killed",
     )
     parser.add_argument(
@@ -289,7 +289,9 @@ def _add_flow(commands: Commands) -> None:
         "--on-error", choices=("stop", "skip"), default="stop", help="index: at a document that cannot be read"
     )
     parser.add_argument("--no-dense", action="store_true", help="index: no embeddings, only BM25 retrieval")
-    parser.add_argument("--retry-failed", action="store_true", help="batch, build-graph: try again what failed before")
+    parser.add_argument(
+        "--retry-failed", action="store_true", help="batch, build-graph, build-memory: try again what failed before"
+    )
     add_collecting(parser)
     add_aim(parser)
     parser.add_argument("--cron", metavar="WHEN", help="stay and run on this schedule; needs `prefect server start`")

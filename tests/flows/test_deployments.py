@@ -11,7 +11,9 @@ from prefect.client.schemas.schedules import CronSchedule
 from prefect.flows import load_flow_from_entrypoint
 
 ROOT = Path(__file__).parents[2]
-FLOWS = ("index_corpus", "build_graph", "batch_qa", "evaluate", "calibrate_gate")
+FLOWS = (
+    *("index_corpus", "build_graph", "build_memory", "batch_qa", "evaluate", "calibrate_gate", "compare_pipelines"),
+)
 DEPLOYMENTS: list[dict[str, Any]] = yaml.safe_load((ROOT / "prefect.yaml").read_text(encoding="utf-8"))["deployments"]
 
 
