@@ -54,10 +54,11 @@ NEAR = 10  # passages of a question's neighbourhood, in the part of a corpus tha
 Kind = Literal["extractive", "glossary", "gists", "tree"]
 KINDS: Mapping[Kind, str] = {
     "extractive": "M4, sentences",
-    "glossary": "M3, glossary",
     "gists": "M1, gists",
     "tree": "M2, tree",
+    "glossary": "M3, glossary",
 }
+WITHOUT_MODEL: tuple[Kind, ...] = ("extractive", "glossary")
 
 
 @dataclass
@@ -144,13 +145,16 @@ class Row:
 def open_corpora(data: Path, names: Sequence[str], most: int | None) -> Iterator[Corpus]:
     """The sets, each with at most so many questions."""
     for name in names:
-        workspace = WORKSPACES / name
-        store = Store.open(workspace)
-        index_corpus([data / name / "corpus.json"], store)
-        open_dense(store, LocalEmbedder())  # embeds what is new
+        settings = Settings(workspace=WORKSPACES / name)
+        with Store.open(settings.workspace) as store:
+            index_corpus([data / name / "corpus.json"], store)
+            open_dense(store, LocalEmbedder())  # embeds what is new
+            for kind in WITHOUT_MODEL:
+                build_memory(settings.model_copy(update={"memory": kind}), store)
+        store = Store.open(settings.workspace, write=False)
         hide = NameHider(store.chunks())
         made = [hidden for question in read_questions(data / name / "questions.json") if (hidden := hide(question))]
-        yield Corpus(SETS[name], store, Settings(workspace=workspace), made[:most])
+        yield Corpus(SETS[name], store, settings, made[:most])
 
 
 # ---- Without a model
@@ -214,41 +218,55 @@ def part_of(corpus: Corpus, folder: Path) -> Store:
     return store
 
 
-def with_model(corpus: Corpus, model: str, rows: dict[str, Row]) -> None:
-    """Measure the systems that ask a model, and those without on the same questions and passages."""
-    folder = WORKSPACES / f"implicit-{corpus.store.folder.name}"
-    part = part_of(corpus, folder)
-    llm = local_llm(model)
+@dataclass
+class Measuring:
+    """Measures systems set by set, and says what it found as it goes."""
 
-    def measure(name: str, retriever: Retriever, metered: Metered | None = None) -> None:
-        row = rows.setdefault(name, Row(name))
+    rows: dict[str, Row] = field(default_factory=dict)
+
+    def __call__(self, corpus: Corpus, name: str, retriever: Retriever, metered: Metered | None = None) -> None:
+        """Add a system's scores on one set."""
+        row = self.rows.setdefault(name, Row(name))
         row.scores += evaluate_retrieval(corpus.questions, corpus.store.chunks(), {name: retriever}, ks=KS)
         row.metered += [metered] if metered else []
-        print(f"{corpus.name}, {name}: {row.scores[-1].mean('recall@5'):.3f}", row.spent(), file=sys.stderr, flush=True)
+        calls, tokens = row.spent()
+        said = f"{corpus.name}, {name}: {row.scores[-1].mean('recall@5'):.3f}, {calls} calls, {tokens} tokens"
+        print(said, file=sys.stderr, flush=True)
 
-    measure("fused", corpus.fused)
-    measure("graph", corpus.search("graph"))
+
+def without_memory(corpus: Corpus, part: Store, model: str, measure: Measuring) -> None:
+    """The question alone, a walk, and queries that a model makes without a memory."""
+    llm = local_llm(model)
+    measure(corpus, "fused", corpus.fused)
+    measure(corpus, "graph", corpus.search("graph"))
     for name, make in (("HyDE", HyDE), ("decomposition", Decomposition)):
         metered = Metered(llm, part)
-        measure(name, make(metered, corpus.fused), metered)
-    for kind, title in KINDS.items():
-        settings = Settings(workspace=folder, memory=kind, model=model)
-        report = build_memory(settings, part)
-        print(f"{corpus.name}, {title}: {report.entries} entries, {report.tokens} tokens", file=sys.stderr, flush=True)
-        memory, metered = open_memory(settings, part), Metered(llm, part)
-        measure(f"{title}, phrases", ClueRetriever(memory, corpus.fused, PhraseClues()))
-        maker = LLMClueMaker(metered, memory_tokens=MEMORY_TOKENS)
-        measure(f"{title}, recalled", ClueRetriever(memory, corpus.fused, maker), metered)
-    part.close()
+        measure(corpus, name, make(metered, corpus.fused), metered)
+
+
+def with_memory(corpus: Corpus, part: Store, kind: Kind, model: str, measure: Measuring) -> None:
+    """Clues of a memory: phrases, and those that a model recalls."""
+    settings = Settings(workspace=part.folder, memory=kind, model=model)
+    report = build_memory(settings, part)
+    print(f"{corpus.name}, {KINDS[kind]}: {report.entries} entries", file=sys.stderr, flush=True)
+    memory, metered = open_memory(settings, part), Metered(local_llm(model), part)
+    measure(corpus, f"{KINDS[kind]}: phrases", ClueRetriever(memory, corpus.fused, PhraseClues()))
+    maker = LLMClueMaker(metered, memory_tokens=MEMORY_TOKENS)
+    measure(corpus, f"{KINDS[kind]}: recalled", ClueRetriever(memory, corpus.fused, maker), metered)
 
 
 def second_table(corpora: Sequence[Corpus], model: str) -> Table:
     """Search with a model."""
-    rows: dict[str, Row] = {}
-    for corpus in corpora:
-        with_model(corpus, model, rows)
+    measure = Measuring()
+    parts = [part_of(corpus, WORKSPACES / f"implicit-{corpus.store.folder.name}") for corpus in corpora]
+    for corpus, part in zip(corpora, parts, strict=True):
+        without_memory(corpus, part, model, measure)
+    for kind in KINDS:
+        for corpus, part in zip(corpora, parts, strict=True):
+            with_memory(corpus, part, kind, model, measure)
     columns = ("found by", *set_columns(corpora), *differences(corpora)[:-1], "calls", "tokens")
-    found = ((row.name, *list(row.cells(rows["fused"]))[:-1], *row.spent()) for row in rows.values())
+    alone = measure.rows["fused"]
+    found = ((row.name, *list(row.cells(alone))[:-1], *row.spent()) for row in measure.rows.values())
     return Table(columns, tuple(found))
 
 
