@@ -17,6 +17,7 @@ COMMAND_LINE = {
     *("__init__", "__main__", "arguments", "command_options", "console", "gate_commands", "graph_commands"),
     "compare_commands",
     "memory_commands",
+    "notebook",
     *("chat_format", "http_guard", "mcp_server", "openai_api", "serve_commands", "serving", "web_server"),
 }
 
@@ -30,6 +31,7 @@ HOMES = {
     "httpcore2": {"components.transport"},
     "httpx": {"components.transport", "flows.connecting"},
     "httpx2": {"components.transport"},
+    "IPython": {"notebook"},
     "ir_measures": {"pipelines.evaluation"},
     "json_repair": {"components.structured"},
     "jsonschema": {"components.structured"},
