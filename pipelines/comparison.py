@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -24,6 +25,7 @@ Key = tuple[str, str]  # name of the set, id of the question
 
 _EXCERPT = 400  # characters of a passage, for people to look at
 _VALUE = 300  # of an attribute in a trace
+_ID = re.compile(r"[0-9a-f]{32}")  # of a chunk
 
 
 @dataclass(frozen=True, slots=True)
@@ -323,9 +325,25 @@ def _shown(step: Span) -> Span:
 def _attributes(attributes: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
     """What a step says of itself, as short texts."""
     for name, value in attributes.items():
-        if value is not None and value != "":
-            text = f"{value:.4g}" if isinstance(value, float) else str(value)
+        if value is not None and (text := _attribute(value)):
             yield name, _text(text if len(text) <= _VALUE else text[: _VALUE - 1] + "…")
+
+
+def _attribute(value: Any) -> str:
+    """A value for people: ids of chunks, which say nothing to them, are counted."""
+    match value:
+        case bool():
+            return "yes" if value else "no"
+        case float():
+            return f"{value:.4g}"
+        case list() | tuple() if value and all(_ID.fullmatch(str(each)) for each in value):
+            return f"{len(value)} passages"
+        case list() | tuple():
+            return "; ".join(map(_attribute, value))
+        case dict():
+            return "; ".join(f"{name} {_attribute(each)}" for name, each in value.items())
+        case _:
+            return str(value)
 
 
 def _text(text: str) -> str:

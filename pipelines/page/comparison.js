@@ -214,10 +214,10 @@ function timeline(spans) {
     bar.style.left = `${(100 * start) / end}%`;
     bar.style.width = `${(100 * seconds) / end}%`;
     const more = Object.entries(attributes).map(([key, text]) => `${key}: ${text}`).join(" · ");
-    const item = make("li", {}, make("b", { text: name }), ` ${(1000 * seconds).toFixed(0)} ms `,
-      make("span", { className: "facts", text: more }), make("div", { className: "track", "aria-hidden": "true" }, bar));
-    item.style.marginLeft = `${Math.min(depths[place], 6) * 12}px`;
-    return item;
+    const label = make("div", {}, make("b", { text: name }), ` ${(1000 * seconds).toFixed(0)} ms `,
+      make("span", { className: "facts", text: more }));
+    label.style.paddingLeft = `${Math.min(depths[place], 6) * 12}px`;
+    return make("li", {}, label, make("div", { className: "track", "aria-hidden": "true" }, bar));
   }));
 }
 

@@ -121,6 +121,8 @@ def test_variants_are_judged_on_the_same_questions(plan: Plan):
     assert [(row.gold_passages, row.recall) for row in found.answers("single")] == [(1, 1.0)] * 3
     assert [row.recall for row in found.answers("closed-book")] == [0.0] * 3
     assert found.pending == {}
+    assert [step.name for step in found.answers("single")[0].spans] == ["retrieve", "read", "llm"]
+    assert dict(found.answers("single")[0].spans[2].attributes)["cached"] == "no"
 
 
 def test_runs_are_those_of_batches_and_nothing_is_asked_twice(plan: Plan, endpoint: ScriptedEndpoint):
