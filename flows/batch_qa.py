@@ -12,9 +12,12 @@ from prefect.artifacts import create_markdown_artifact
 
 from ragloom.codec import to_json
 from ragloom.components.datasets import read_questions
+from ragloom.flows.cluster_slices import work_on_cluster
+from ragloom.flows.clusters import Cluster, result_of, workers_of
 from ragloom.flows.history import runs_before
 from ragloom.flows.slices import check_finished, work_in_slices
 from ragloom.flows.steps import job, show_table, step
+from ragloom.pipelines.answering_apart import Outcome, Part, answer_part
 from ragloom.pipelines.batch import BatchReport, answer_run
 from ragloom.pipelines.changes import changes_since
 from ragloom.pipelines.export import check_export, check_files, export_run
@@ -35,6 +38,7 @@ def batch_qa(
     slice_size: int = 25,
     *,
     retry_failed: bool = False,
+    cluster: Cluster | None = None,
 ) -> dict[str, Any]:
     """Answer a file of questions, each once; the same parameters go on with what an earlier run of the flow left.
 
@@ -45,12 +49,13 @@ def batch_qa(
         report: file for the report, in Markdown.
         slice_size: questions a task; raised where a slice would be too small to judge by or leave workers idle.
         retry_failed: answer questions again that failed before.
+        cluster: whose workers answer the slices, several at a time; None for one after the other in this process.
 
     Returns:
         The `BatchReport` as JSON.
 
     Raises:
-        ConfigError: a file would be written that is read, or twice.
+        ConfigError: a file would be written that is read, or twice; or a cluster that cannot be used.
         BatchStopped: the budget is spent or the model fails; artifacts and files show what there is.
     """
     if out is not None:
@@ -58,7 +63,10 @@ def batch_qa(
     check_files([Path(file) for file in (out, report) if file is not None], [Path(questions)])
     run_id, pending = _begin(settings, Path(questions), retry_failed=retry_failed)
     try:
-        total = work_in_slices(partial(answer_slice, run_id), run_id, pending, settings, slice_size)
+        if cluster is None:
+            total = work_in_slices(partial(answer_slice, run_id), run_id, pending, settings, slice_size)
+        else:
+            total = _work_on(cluster, run_id, settings, slice_size)
     finally:
         _publish(run_id, settings.workspace, out, report)
     total = replace(total, warnings=_warnings(run_id, settings))
@@ -72,6 +80,22 @@ def answer_slice(run_id: str, question_ids: list[str], settings: Settings) -> Ba
     """Answer those of the questions that are still pending."""
     with Store.open(settings.workspace) as store:
         return answer_run(run_id, settings, store, only=set(question_ids))
+
+
+@step
+def answer_apart(part: Part, settings: Settings) -> Outcome:
+    """Answer the questions of the part, as a worker of a cluster."""
+    return answer_part(part, settings)
+
+
+def _work_on(cluster: Cluster, run_id: str, settings: Settings, slice_size: int) -> BatchReport:
+    with Store.open(settings.workspace) as store, workers_of(cluster) as workers:
+
+        def answer(part: Part) -> Outcome:
+            outcome: Outcome = result_of(workers.submit(answer_apart, {"part": part, "settings": settings}))
+            return outcome
+
+        return work_on_cluster(answer, run_id, settings, store, slice_size=slice_size, at_once=cluster.workers)
 
 
 def _begin(settings: Settings, questions: Path, *, retry_failed: bool) -> tuple[str, list[str]]:

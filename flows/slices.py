@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from functools import reduce
 from operator import add
-from typing import ClassVar
+from typing import ClassVar, TypeVar
 
 from prefect import get_run_logger
 
@@ -18,6 +18,8 @@ from ragloom.pipelines.settings import Settings
 # A slice has to be large enough to tell a failing model from failing questions, and to keep all workers at work.
 SMALLEST_SLICE = 2 * FAILURES_IN_A_ROW
 QUESTIONS_A_WORKER = 3
+
+T = TypeVar("T")
 
 Work = Callable[[list[str], Settings], BatchReport]  # on the questions of these ids, with what may still be spent
 
@@ -40,7 +42,7 @@ def work_in_slices(work: Work, run_id: str, pending: Sequence[str], settings: Se
     """
     begun = time.monotonic()
     size = max(slice_size, SMALLEST_SLICE, QUESTIONS_A_WORKER * settings.questions_at_once)
-    slices = _slices(pending, size)
+    slices = cut(pending, size)
     get_run_logger().info("run %s: %d questions to answer, slices: %d", run_id, len(pending), len(slices))
     return _total(list(_worked(work, slices, settings)), time.monotonic() - begun)
 
@@ -59,10 +61,10 @@ def check_finished(report: BatchReport) -> None:
         )
 
 
-def _slices(ids: Sequence[str], size: int) -> list[list[str]]:
-    """The ids in slices of equal length, at most `size`; at least one slice, which reports how far the run is."""
-    count = max(1, -(-len(ids) // size))
-    return [list(ids[len(ids) * number // count : len(ids) * (number + 1) // count]) for number in range(count)]
+def cut(items: Sequence[T], size: int) -> list[list[T]]:
+    """The items in slices of equal length, at most `size`; at least one slice, which reports how far the run is."""
+    count = max(1, -(-len(items) // size))
+    return [list(items[len(items) * number // count : len(items) * (number + 1) // count]) for number in range(count)]
 
 
 def _worked(work: Work, slices: Sequence[list[str]], settings: Settings) -> Iterator[BatchReport]:

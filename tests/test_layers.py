@@ -46,10 +46,13 @@ HOMES = {
     "openinference": {"components.adapters.opentelemetry"},
     "opentelemetry": {"components.adapters.opentelemetry"},
     "prefect": {"flows"},
+    "prefect_dask": {"flows.clusters"},
+    "prefect_ray": {"flows.clusters"},
     "psycopg": {"postgres"},
     "pyarrow": {"graph.exporting", "pipelines.comparison_files", "pipelines.export"},
     "pydantic": {"components.adapters", "mcp_server", "pipelines.comparing", "pipelines.settings"},
     "rank_bm25": {"components.bm25"},
+    "ray": {"flows.clusters"},
     "scipy": {
         "graph",
         "pipelines.comparison_statistics",

@@ -69,6 +69,15 @@ class Item:
 
 
 @dataclass(frozen=True, slots=True)
+class Done:
+    """What a worker did for a run, to be entered with `Store.take_in`: settled calls, replies by key, and answers."""
+
+    attempts: Sequence[Attempt]
+    replies: Mapping[str, Reply]
+    items: Sequence[Item]
+
+
+@dataclass(frozen=True, slots=True)
 class StoredRun:
     """A batch run: its kind and configuration, when it was begun (UTC, ISO 8601), and its number of items by status."""
 
@@ -278,7 +287,7 @@ class Store:
         with self._database.transaction(durable=True) as database:
             last = database.rows(schema.ATTEMPTS, "id = (SELECT max(id) FROM attempts)")
             attempt = last[0][0] + 1 if last else 1
-            row = (attempt, key, model, run_id, "open", _now(), json.dumps(to_json(Usage())), "")
+            row = (attempt, key, model, run_id, "open", now(), json.dumps(to_json(Usage())), "")
             database.insert(schema.ATTEMPTS, [row])
         return attempt
 
@@ -343,7 +352,7 @@ class Store:
         with self._database.transaction(durable=True) as database:
             known = database.row(schema.RUNS, run_id)
             if known is None:
-                database.insert(schema.RUNS, [(run_id, kind, config_json, _now(), len(rows), content)])
+                database.insert(schema.RUNS, [(run_id, kind, config_json, now(), len(rows), content)])
             elif known[5] != content:
                 raise StoreError(
                     f"the run {run_id!r} in {self.folder} has other settings or questions",
@@ -394,6 +403,25 @@ class Store:
             if row[3] == "done" and row != committed:
                 raise StoreError(f"question {question_id!r} of the run {run_id!r} is done and stays as it is")
             database.replace(schema.ITEMS, committed)
+
+    def take_in(self, run_id: str, done: Done) -> None:
+        """Enter what a worker of a cluster did, all or nothing; a question that is done already stays as it is."""
+        with self._database.transaction(durable=True) as database:
+            last = database.rows(schema.ATTEMPTS, "id = (SELECT max(id) FROM attempts)")
+            for number, each in enumerate(done.attempts, start=last[0][0] + 1 if last else 1):
+                error = each.error.encode(errors="backslashreplace").decode()
+                usage = json.dumps(to_json(each.usage))
+                row = (number, each.key, each.model, each.run_id, each.status, each.started, usage, error)
+                database.insert(schema.ATTEMPTS, [row])
+            for key, reply in done.replies.items():
+                database.replace(schema.REPLIES, (key, json.dumps(to_json(reply))))
+            for item in done.items:
+                known = database.row(schema.ITEMS, run_id, item.question_id)
+                if known is None:
+                    raise StoreError(f"the run {run_id!r} in {self.folder} has no question {item.question_id!r}")
+                if known[3] != "done":
+                    result = json.dumps(item.result)
+                    database.replace(schema.ITEMS, (*known[:3], item.status, known[4], result))
 
     def reset_failed(self, run_id: str) -> int:
         """Make failed items pending again, and return how many."""
@@ -478,7 +506,8 @@ def salvage(folder: str | Path, into: str | Path) -> list[str]:
 # ---- Rows
 
 
-def _now() -> str:
+def now() -> str:
+    """UTC, ISO 8601."""
     return datetime.now(UTC).isoformat(timespec="milliseconds")
 
 
