@@ -105,7 +105,8 @@ def plan_of(
         questions: files of questions about one workspace; none where the file of variants has sets.
         pipelines: their names.
         variants: a file for `read_variants`, instead of pipelines.
-        limit, baseline: see `Plan`.
+        limit: see `Plan`.
+        baseline: see `Plan`.
     """
     named, sets = (named_pipelines(pipelines, settings), ()) if variants is None else read_variants(variants, settings)
     if sets and questions:
