@@ -14,6 +14,7 @@ from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 
 from ragloom.components.datasets import Question, gold_chunks
+from ragloom.components.extractive_memory import sentences
 from ragloom.components.interleaving import first_sentence
 from ragloom.components.tokenizing import Tokenizer
 from ragloom.graph.extraction import normalise
@@ -120,7 +121,9 @@ class NameHider:
         gold: frozenset[str] = frozenset().union(*gold_chunks(question, self._chunks))
         spans = self._spans(question.text)
         secret = frozenset(stem for span in spans for stem in self._stems(span.name))
-        untold = [normalise(text) for text in (*question.answers, *(passage.title for passage in question.gold))]
+        untold = {normalise(answer) for answer in question.answers}.union(
+            *(names(Chunk("", "", passage.title)) for passage in question.gold)
+        )
         text, hidden, left = question.text, list[HiddenName](), list[str]()
         for span in reversed(spans):
             described = self._described(span.name, gold, lambda words: self._fits(words, secret, untold))
@@ -160,13 +163,14 @@ class NameHider:
 
     def _described(self, name: str, gold: frozenset[str], fits: Callable[[str], bool]) -> HiddenName | None:
         """The best description of a name."""
-        about = self._about.get(name, set())
-        senses = [_senses(chunk) for chunk in self._chunks if chunk.id in about]
+        called = self._about.get(name, set())
+        about = called & gold or called  # of several passages with that name, those that the question is about
+        senses = [_senses(chunk) for chunk in self._chunks if chunk.id in called]
         found: list[tuple[int, str, Chunk]] = []
         for chunk, text in zip(self._chunks, self._texts, strict=True):
-            if chunk.id in about and chunk.id in (about & gold or about):
+            if chunk.id in about:
                 found += [(kind, words, chunk) for kind, words in _defined_in(chunk)]
-            elif chunk.id not in gold and f" {name} " in text and _has_sense(text, senses):
+            elif chunk.id not in gold | called and f" {name} " in text and _has_sense(text, senses):
                 found += [(kind, words, chunk) for kind, words in _told_in(chunk, name)]
         fit = [(kind, len(words.split()), place) for place, (kind, words, _) in enumerate(found) if fits(words)]
         if not fit:
@@ -197,7 +201,7 @@ def _has_sense(text: str, senses: Sequence[frozenset[str]]) -> bool:
 def _told_in(chunk: Chunk, name: str) -> Iterator[tuple[int, str]]:
     """Descriptions of a name in a passage about something else, each with its kind: the lower, the better."""
     pattern = re.compile(r"(?<!\w)" + r"\W+".join(map(re.escape, name.split())) + r"(?!\w)")
-    for sentence in _sentences(chunk.text):
+    for sentence in sentences(chunk.text):
         for match in pattern.finditer(_folded(sentence)):
             before, after = sentence[: match.start()], sentence[match.end() :].rstrip(" .;:")
             if _is_whole(before, sentence[match.start()], after):
@@ -247,11 +251,3 @@ def _defined_in(chunk: Chunk) -> Iterator[tuple[int, str]]:
     if chunk.position == 0 and (match := _DEFINITION.search(first_sentence(chunk.text))):
         for definition in dict.fromkeys((match[1], match[1].partition(",")[0])):
             yield 5, f"the {definition}"
-
-
-def _sentences(text: str) -> Iterator[str]:
-    for line in text.splitlines():
-        rest = line
-        while sentence := first_sentence(rest):
-            yield sentence
-            rest = rest[rest.index(sentence) + len(sentence) :]

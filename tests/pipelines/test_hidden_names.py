@@ -98,6 +98,18 @@ def test_the_gold_passage_describes_nothing() -> None:
     assert hidden(passage(text), question=question) is None
 
 
+def test_a_description_does_not_name_another_gold_passage() -> None:
+    question = replace(QUESTION, gold=(*QUESTION.gold, GoldPassage("Nils Berg (painter)", "He paints.")))
+    chunk = passage("In 1962 Nils Berg bought Vela Marsh from two brothers.")
+
+    assert hidden(chunk) is not None
+    assert hidden(chunk, question=question) is None
+
+
+def test_another_passage_with_the_same_name_describes_nothing() -> None:
+    assert hidden(Chunk("other", "In 1962 she bought Vela Marsh from two brothers.", "Vela Marsh")) is None
+
+
 def test_a_name_that_only_its_own_passage_describes_is_hidden_beside_one_that_another_describes() -> None:
     tarn = Chunk("tarn", "Tarn Bridge is a stone monument of nine low arches, built late.", "Tarn Bridge")
     text = "Is Vela Marsh older than Tarn Bridge?"
