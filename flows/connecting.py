@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from httpx import NetworkError, TimeoutException
+from httpx import NetworkError, TimeoutException, TransportError
 from prefect.client.orchestration import get_client
 from prefect.settings import PREFECT_API_URL, get_current_settings
 
@@ -20,11 +20,17 @@ def connected() -> Iterator[None]:
     """See that the server answers, or start an embedded one where no address is set.
 
     Raises:
-        RagloomError: it does not answer, is no Prefect server, or does not start.
+        RagloomError: it does not answer, is no Prefect server, or does not start; or it went away.
     """
-    if PREFECT_API_URL.value():
+    if url := PREFECT_API_URL.value():
         check_server()
-        yield
+        try:
+            yield
+        except TransportError as error:  # models' endpoints have errors of their own
+            raise RagloomError(
+                f"Prefect's server at {url} went away: {error}",
+                "what was done stands in the workspace; start the server and run the same command again",
+            ) from None
     elif get_current_settings().server.ephemeral.enabled:
         with embedded_server():
             yield
