@@ -8,6 +8,7 @@ import socket
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from importlib import import_module
 from typing import Any, Literal, TypeVar
 from urllib.parse import urlsplit
 
@@ -19,6 +20,8 @@ from ragloom.errors import ConfigError, RagloomError
 from ragloom.flows.connecting import START
 
 T = TypeVar("T")
+
+os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")  # Ray's reports to its makers; it reads this when it is imported
 
 _SECONDS_TO_CONNECT = 10
 _LOCAL = {"localhost", "127.0.0.1", "::1"}
@@ -44,16 +47,33 @@ class Cluster:
             raise ValueError(f"workers must be at least 1, got {self.workers}")
 
 
-@contextmanager
-def workers_of(cluster: Cluster) -> Iterator[TaskRunner[Any]]:
-    """A task runner for the cluster, to be used within a flow.
+def check_cluster(cluster: Cluster) -> None:
+    """See that the cluster can be used, as far as that shows without using it.
 
     Raises:
         ConfigError: the extra is not installed, nothing answers at the address, or its workers could not reach
             Prefect's server.
     """
+    try:
+        import_module(f"prefect_{cluster.on}.task_runners")
+        import_module(cluster.on)
+    except ImportError as error:
+        raise ConfigError(
+            f"working on {cluster.on} needs packages that are not there ({error})",
+            f"pip install 'ragloom[{cluster.on}]'",
+        ) from None
     if cluster.address is not None:
         _check_address(cluster.address)
+
+
+@contextmanager
+def workers_of(cluster: Cluster) -> Iterator[TaskRunner[Any]]:
+    """A task runner for the cluster, to be used within a flow.
+
+    Raises:
+        ConfigError: see `check_cluster`; or what answers at the address is no cluster, or one without workers.
+    """
+    check_cluster(cluster)
     with (_dask if cluster.on == "dask" else _ray)(cluster) as runner:
         yield runner
 
@@ -98,10 +118,8 @@ def _check_address(address: str) -> None:
 
 @contextmanager
 def _dask(cluster: Cluster) -> Iterator[TaskRunner[Any]]:
-    try:
-        from prefect_dask.task_runners import DaskTaskRunner
-    except ImportError as error:
-        raise _not_installed("dask", error) from None
+    from prefect_dask.task_runners import DaskTaskRunner
+
     if cluster.address is None:
         logging.getLogger("distributed").setLevel(logging.ERROR)  # else every process tells of its end
         processes = {"n_workers": cluster.workers, "threads_per_worker": 1, "dashboard_address": None}
@@ -120,12 +138,8 @@ def _dask(cluster: Cluster) -> Iterator[TaskRunner[Any]]:
 
 @contextmanager
 def _ray(cluster: Cluster) -> Iterator[TaskRunner[Any]]:
-    os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")  # reports to Ray's makers
-    try:
-        import ray  # noqa: F401 - Prefect's runner loads it late, and says less when it is not there
-        from prefect_ray.task_runners import RayTaskRunner
-    except ImportError as error:
-        raise _not_installed("ray", error) from None
+    from prefect_ray.task_runners import RayTaskRunner
+
     if cluster.address is None:
         local = {"num_cpus": cluster.workers, "include_dashboard": False, "object_store_memory": _RAY_OBJECTS}
         runner = RayTaskRunner(init_kwargs=local)
@@ -139,9 +153,3 @@ def _ray(cluster: Cluster) -> Iterator[TaskRunner[Any]]:
         yield runner
     finally:
         runner.__exit__(None, None, None)
-
-
-def _not_installed(name: str, error: ImportError) -> ConfigError:
-    return ConfigError(
-        f"working on {name} needs packages that are not there ({error})", f"pip install 'ragloom[{name}]'"
-    )

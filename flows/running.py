@@ -24,6 +24,7 @@ from ragloom.flows.batch_qa import batch_qa
 from ragloom.flows.build_graph import build_graph
 from ragloom.flows.build_memory import build_memory
 from ragloom.flows.calibrate_gate import calibrate_gate
+from ragloom.flows.clusters import Cluster, check_cluster
 from ragloom.flows.connecting import connected
 from ragloom.flows.evaluate import evaluate
 from ragloom.flows.index_corpus import index_corpus
@@ -51,6 +52,8 @@ def run_flow(args: argparse.Namespace, settings: Settings) -> int:
     _check_no_secrets(settings)
     if args.name == "reconcile":
         return _reconcile(settings, as_json=args.json)
+    if args.name != "batch" and (args.on or args.cluster or args.cluster_workers):
+        raise ConfigError(f"{args.name} runs on this machine only", "--on, --cluster, --cluster-workers are for batch")
     flow, parameters, summary = _FLOWS[args.name](args)
     parameters["settings"] = settings.model_dump(mode="json")
     if not args.debug:
@@ -121,8 +124,20 @@ def _batch(args: argparse.Namespace) -> tuple[Flow[..., _Result], _Result, Calla
         check_export(args.out, Path(args.paths[0]))
     if args.report is not None:
         check_writable(args.report, Path(args.paths[0]))
-    files = {name: str(path) for name, path in (("out", args.out), ("report", args.report)) if path is not None}
-    return batch_qa, {"questions": args.paths[0], "retry_failed": args.retry_failed, **files}, _batch_summary
+    more: _Result = {name: str(path) for name in ("out", "report") if (path := getattr(args, name)) is not None}
+    if (cluster := _cluster(args)) is not None:
+        more["cluster"] = asdict(cluster)
+    return batch_qa, {"questions": args.paths[0], "retry_failed": args.retry_failed, **more}, _batch_summary
+
+
+def _cluster(args: argparse.Namespace) -> Cluster | None:
+    if args.on is None:
+        if args.cluster or args.cluster_workers:
+            raise ConfigError("a cluster needs its kind", "--on dask or --on ray")
+        return None
+    cluster = Cluster(args.on, args.cluster, args.cluster_workers or 2)
+    check_cluster(cluster)
+    return cluster
 
 
 def _batch_summary(result: _Result, args: argparse.Namespace) -> str:

@@ -52,7 +52,6 @@ HOMES = {
     "pyarrow": {"graph.exporting", "pipelines.comparison_files", "pipelines.export"},
     "pydantic": {"components.adapters", "mcp_server", "pipelines.comparing", "pipelines.settings"},
     "rank_bm25": {"components.bm25"},
-    "ray": {"flows.clusters"},
     "scipy": {
         "graph",
         "pipelines.comparison_statistics",

@@ -294,6 +294,15 @@ def _add_flow(commands: Commands) -> None:
     )
     add_collecting(parser)
     add_aim(parser)
+    parser.add_argument(
+        "--on", choices=("dask", "ray"), help="batch: have workers of a cluster answer, see docs/scale.md"
+    )
+    parser.add_argument(
+        "--cluster", metavar="ADDRESS", help="of --on, e.g. tcp://host:8786 (default: processes of this machine)"
+    )
+    parser.add_argument(
+        "--cluster-workers", type=positive, metavar="N", help="of --on: slices of questions under way (default: 2)"
+    )
     parser.add_argument("--cron", metavar="WHEN", help="stay and run on this schedule; needs `prefect server start`")
     parser.add_argument("--timezone", metavar="ZONE", help="of --cron, e.g. Europe/Berlin (default: UTC)")
     parser.add_argument(
