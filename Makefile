@@ -8,7 +8,7 @@ READY := $(VENV)/.ready
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test check wheel-check benchmarks lock clean
+.PHONY: help demo test check docs wheel-check benchmarks lock clean
 
 help: ## Say what each target does (this text).
 	@sed -n 's/^\([a-z-]*\):[^#]*## \(.*\)/make \1|\2/p' $(MAKEFILE_LIST) | awk -F'|' '{ printf "  %-18s%s\n", $$1, $$2 }'
@@ -30,6 +30,9 @@ check: $(READY) ## Lint, check the formatting, and check the types.
 	$(BIN)/ruff format --check
 	$(BIN)/mypy
 
+docs: $(READY) ## Build the documentation as a site into site/; a warning is an error.
+	@NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --quiet --strict --clean
+
 wheel-check: $(READY) ## Build the wheel from a fresh clone, compare it with the folders, install and import it.
 	@$(BIN)/python .ci/wheel_check.py
 
@@ -45,7 +48,7 @@ lock: ## Write requirements.txt, every dependency with its hashes, anew from pyp
 	  --generate-hashes --no-emit-index-url --no-header --quiet $(UPGRADE) -o requirements.txt
 
 clean: ## Remove the virtual environment, the demo and everything else that was built.
-	rm -rf .venv* demo benchmarks/workspaces dist build .coverage .hypothesis .mypy_cache .pytest_cache .ruff_cache
+	rm -rf .venv* demo benchmarks/workspaces site dist build .coverage .hypothesis .mypy_cache .pytest_cache .ruff_cache
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
 # The lock names every package, extras included, so --no-deps loses nothing; without it pip's hash mode refuses

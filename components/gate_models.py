@@ -24,7 +24,8 @@ class LinearModel:
 
     Args:
         features: their names.
-        means, scales: of each feature in training; an unknown feature takes the mean, and so says nothing.
+        means: of each feature in training; an unknown feature takes it, and so says nothing.
+        scales: of each feature in training.
         weights: of each standardised feature.
         intercept: log-odds of the average question.
         terms: inverse document frequency and weight of each known term, see `question_terms`. Term frequencies are
