@@ -64,6 +64,11 @@ def run_serve(args: argparse.Namespace, settings: Settings) -> int:
     from ragloom.serving import BuiltStore, Service, open_pipelines
     from ragloom.store import Store
 
+    if settings.retrieval_rate is not None:
+        raise ConfigError(
+            "a retrieval rate is kept over a batch, and a server never sees all its questions",
+            "leave --retrieval-rate out; a gate's bound decides question by question",
+        )
     require_workspace(settings)
     token = "" if args.mcp else token_of(args.host, args.token_env, os.environ)
     kind = Store if args.offer else BuiltStore
