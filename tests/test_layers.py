@@ -15,7 +15,7 @@ FOLDERS = ("components", "graph", "pipelines", "flows")
 LAYERS = ("core", *FOLDERS, "command line")  # each may import itself and what stands before it
 COMMAND_LINE = {
     *("__init__", "__main__", "arguments", "command_options", "console", "gate_commands", "graph_commands"),
-    "compare_commands",
+    *("compare_commands", "tune_commands"),
     "memory_commands",
     "notebook",
     *("chat_format", "http_guard", "mcp_server", "openai_api", "serve_commands", "serving", "web_server"),
@@ -43,6 +43,7 @@ HOMES = {
     "numba": {"graph.local_push"},
     "onnxruntime": {"components.minilm"},
     "openai": {"components.embedding", "components.endpoint", "components.llm", "components.transport"},
+    "optuna": {"pipelines.tuning_search"},
     "openinference": {"components.adapters.opentelemetry"},
     "opentelemetry": {"components.adapters.opentelemetry"},
     "prefect": {"flows"},
