@@ -144,6 +144,7 @@ def measure(store: Store, questions: Sequence[Question], record: Path) -> Table:
     bm25 = open_bm25(store)
     plain = Measured(model, model)
     clue_maker(plain)(questions[0].text, memory)
+    PromptReader(model)(questions[0].text, bm25(questions[0].text, K))  # so that the server forgets the memory
     reader = PromptReader(Recording(model, record))
     kept = with_state(clue_maker(model), model, memory, store)
     retriever = ClueRetriever(memory, bm25, clue_maker(Recording(kept, record)))
