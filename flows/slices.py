@@ -18,6 +18,9 @@ from ragloom.pipelines.settings import Settings
 # A slice has to be large enough to tell a failing model from failing questions, and to keep all workers at work.
 SMALLEST_SLICE = 2 * FAILURES_IN_A_ROW
 QUESTIONS_A_WORKER = 3
+# One after the other, each slice waits for its last questions: 25 by 8 workers take 4 replies' time where 3.1 would do,
+# 28 % more; 125 take 16, which is 2 % more.
+_IN_A_ROW = 16
 
 T = TypeVar("T")
 
@@ -41,7 +44,7 @@ def work_in_slices(work: Work, run_id: str, pending: Sequence[str], settings: Se
         slice_size: questions a task; raised where a slice would be too small to judge by or leave workers idle.
     """
     begun = time.monotonic()
-    size = max(slice_size, SMALLEST_SLICE, QUESTIONS_A_WORKER * settings.questions_at_once)
+    size = max(slice_size, SMALLEST_SLICE, _IN_A_ROW * settings.questions_at_once)
     slices = cut(pending, size)
     get_run_logger().info("run %s: %d questions to answer, slices: %d", run_id, len(pending), len(slices))
     return _total(list(_worked(work, slices, settings)), time.monotonic() - begun)

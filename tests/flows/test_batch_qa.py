@@ -83,10 +83,10 @@ def test_quality_and_the_report_are_artifacts(tmp_path: Path, settings: Settings
 def test_a_slice_is_a_task(
     tmp_path: Path, settings: Settings, endpoint: ScriptedEndpoint, caplog: pytest.LogCaptureFixture
 ):
-    assert batch_qa(many(tmp_path, 31), settings, slice_size=12)["answered"] == 31
-    assert endpoint.count == 31
+    assert batch_qa(many(tmp_path, 70), settings, slice_size=12)["answered"] == 70
+    assert endpoint.count == 70
     slices = [record.getMessage() for record in caplog.records if record.getMessage().startswith("slice ")]
-    assert slices == [f"slice {number} of 3: {size} answered" for number, size in ((1, 10), (2, 10), (3, 11))]
+    assert slices == [f"slice {number} of 3: {size} answered" for number, size in ((1, 23), (2, 23), (3, 24))]
     assert [record.name for record in caplog.records].count("prefect.task_runs") == 3
 
 
