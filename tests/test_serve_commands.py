@@ -95,6 +95,7 @@ def test_a_token_comes_from_the_environment_and_is_long():
     [
         (("--offer", "best"), "there is no pipeline 'best'"),
         (("--workspace", "nowhere"), "there is no workspace at nowhere"),
+        (("--retrieval-rate", "0.5"), "a retrieval rate is kept over a batch"),
     ],
 )
 def test_what_cannot_be_served_is_told_at_once(sample_workspace: Path, arguments: tuple[str, ...], told: str):

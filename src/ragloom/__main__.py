@@ -190,6 +190,12 @@ def _compare(args: argparse.Namespace) -> int:
     return run_compare(args, _settings(args))
 
 
+def _tune(args: argparse.Namespace) -> int:
+    from ragloom.tune_commands import run_tune
+
+    return run_tune(args, _settings(args))
+
+
 def _serve(args: argparse.Namespace) -> int:
     from ragloom.serve_commands import run_serve
 
@@ -306,6 +312,7 @@ _COMMANDS: dict[str, Callable[[argparse.Namespace], int]] = {
     "memory": _memory,
     "gate": _gate,
     "compare": _compare,
+    "tune": _tune,
     "serve": _serve,
     "flow": _flow,
     "models": _models,

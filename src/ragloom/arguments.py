@@ -24,6 +24,7 @@ from ragloom.command_options import (
 from ragloom.compare_commands import add_compare
 from ragloom.memory_commands import add_memory
 from ragloom.serve_commands import add_serve
+from ragloom.tune_commands import add_tune
 
 
 def command_line() -> argparse.ArgumentParser:
@@ -38,7 +39,7 @@ def command_line() -> argparse.ArgumentParser:
     commands = parser.add_subparsers(dest="command", metavar="COMMAND", required=True)
     for add in (
         *(_add_index, _add_ask, _add_batch, _add_eval, _add_graph, add_memory),
-        *(add_compare, _add_gate, add_serve, _add_flow, _add_models, _add_doctor),
+        *(add_compare, add_tune, _add_gate, add_serve, _add_flow, _add_models, _add_doctor),
     ):
         add(commands)
     return parser
