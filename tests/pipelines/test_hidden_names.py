@@ -3,7 +3,7 @@
 from dataclasses import replace
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from ragloom.components.datasets import GoldPassage, Question
@@ -169,6 +169,7 @@ def test_a_question_without_names_and_a_corpus_without_passages_give_none() -> N
     assert NameHider([])(QUESTION) is None
 
 
+@settings(deadline=None)  # the first call loads the stemmer
 @given(st.lists(st.lists(LETTERS, min_size=1, max_size=40), min_size=1, max_size=4))
 def test_no_description_holds_a_word_of_the_name_or_is_too_short_or_too_long(sentences: list[list[str]]) -> None:
     text = " ".join(f"{' '.join(words).capitalize()} at Vela Marsh with {words[0]}." for words in sentences)
