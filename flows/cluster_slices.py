@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 
 from prefect import get_run_logger
 
-from ragloom.errors import RagloomError
+from ragloom.errors import ConfigError, RagloomError
 from ragloom.flows.slices import QUESTIONS_A_WORKER, SMALLEST_SLICE, cut
 from ragloom.pipelines.answering_apart import Outcome, Part, version
 from ragloom.pipelines.batch import BatchReport, open_batch_pipeline, spent
@@ -17,6 +17,7 @@ from ragloom.pipelines.settings import Settings
 from ragloom.run import Budget, map_threads
 from ragloom.store import Store
 from ragloom.types import Usage
+from ragloom.workspace import is_shared
 
 AnswerPart = Callable[[Part], Outcome]  # by a worker of the cluster; waits for it
 
@@ -38,8 +39,14 @@ def work_on_cluster(
         at_once: slices under way.
 
     Raises:
+        ConfigError: there is a retrieval rate, which is kept over a whole run, and workers see a part.
         RagloomError: what a worker could not go on from.
     """
+    if settings.retrieval_rate is not None and not is_shared(settings.workspace):
+        raise ConfigError(
+            "a retrieval rate is kept over the whole run, and workers see their slice of a SQLite workspace",
+            "answer in one process, or keep the workspace in Postgres (docs/scale.md)",
+        )
     if settings.pipeline != "closed-book":
         open_batch_pipeline(run_id, settings, store, progress=False)  # indexes are built, and gates asked, once
     work = _Work(answer_part, run_id, settings, store)
