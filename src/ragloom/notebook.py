@@ -35,11 +35,11 @@ _STYLE = """<style>
   border-bottom: 1px solid rgba(128, 128, 128, .35); }
 .ragloom .wide { overflow-x: auto; }
 .ragloom .wide td { white-space: nowrap; }
-.ragloom .number { text-align: right; }
 .ragloom .faint { opacity: .72; font-size: 90%; overflow-wrap: anywhere; }
 .ragloom .said { font-size: 115%; white-space: pre-wrap; overflow-wrap: anywhere; }
 .ragloom .text { white-space: pre-wrap; overflow-wrap: anywhere; margin: 4px 0 8px 18px; max-height: 16em;
   overflow-y: auto; }
+.ragloom a { color: inherit; }
 .ragloom mark { background: rgba(255, 170, 0, .38); color: inherit; }
 .ragloom summary { cursor: pointer; }
 .ragloom :target { outline: 2px solid rgba(255, 170, 0, .8); }
@@ -185,7 +185,7 @@ def _record(record: RunRecord) -> str:
     for step in record.spans:
         depths.append(depths[step.parent] + 1 if 0 <= step.parent < len(depths) else 0)
     rows = (_step(step, depth, whole) for step, depth in zip(record.spans[:_ROWS], depths, strict=False))
-    steps = _rows(("step", "seconds", "when", ""), rows) if record.spans else ""
+    steps = _rows(("step", "took", "when", ""), rows) if record.spans else ""
     return f'{steps}{_more(len(record.spans), "steps")}<div class="faint">{_taken(record)}</div>'
 
 
@@ -194,7 +194,7 @@ def _step(step: Span, depth: int, whole: float) -> tuple[str, str, str, str]:
     bar = f'<span class="track"><span style="left: {left:.2f}%; width: {width:.2f}%"></span></span>'
     said = ", ".join(f"{escape(one_line(name, _VALUE))} {_value(each)}" for name, each in step.attributes.items())
     name = f'<span style="padding-left: {1.2 * depth:.1f}em">{escape(one_line(step.name, _VALUE))}</span>'
-    return name, f"{step.seconds:.3f}", bar, f'<span class="faint"><bdi>{said}</bdi></span>'
+    return name, _duration(step.seconds), bar, f'<span class="faint"><bdi>{said}</bdi></span>'
 
 
 def _value(value: object) -> str:
@@ -203,7 +203,11 @@ def _value(value: object) -> str:
 
 def _taken(record: RunRecord) -> str:
     saved = f"; {record.saved.tokens} tokens saved by the cache" if record.saved.tokens else ""
-    return f"{escape(usage_line(record.usage))}, {record.seconds:.2f} s{saved}"
+    return f"{escape(usage_line(record.usage))}, {_duration(record.seconds)}{saved}"
+
+
+def _duration(seconds: float) -> str:
+    return f"{seconds:.2f} s" if seconds >= 1 else f"{1000 * seconds:.1f} ms"
 
 
 # ---- Texts
