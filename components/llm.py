@@ -349,7 +349,10 @@ class Replay:
         try:
             lines = Path(path).read_bytes().splitlines()
         except OSError as error:
-            raise InputError(f"cannot read the recorded replies {path}: {error}") from None
+            raise InputError(
+                f"cannot read the recorded replies {path}: {error}",
+                "name the file of a recording, or use a model: local_llm(), or OpenAILLM for an endpoint",
+            ) from None
         for number, line in enumerate(lines, 1):
             try:
                 entry = json.loads(line)
