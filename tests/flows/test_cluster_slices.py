@@ -115,6 +115,21 @@ def test_a_slice_that_comes_back_twice_is_entered_once(settings: Settings, endpo
     assert endpoint.count == 80
 
 
+def test_a_worker_that_dies_costs_at_most_its_share_on_top(settings: Settings, endpoint: ScriptedEndpoint) -> None:
+    tight = settings.model_copy(update={"max_calls": 20})
+    shares = []
+
+    def dies_once(part: Part) -> Outcome:
+        if not shares:
+            shares.append(part.share.calls)
+            answer_part(part, tight)  # which nobody hears of
+        return answer_part(part, tight)
+
+    assert work(tight, at_once=4, answer=dies_once).done == 20
+    assert shares == [5]
+    assert endpoint.count == 20 + 5
+
+
 def test_workers_of_another_ragloom_are_told_apart(settings: Settings, endpoint: ScriptedEndpoint) -> None:
     with pytest.raises(ConfigError, match=r"has ragloom .*, and the flow 0.0.0; install the same on both"):
         work(settings, answer=lambda part: answer_part(replace(part, version="0.0.0"), settings))
