@@ -59,11 +59,11 @@ class SentenceSplitting:
     def __call__(self, document: Document, /) -> list[Chunk]:
         """The chunks, in the order of the text."""
         splitter = _sentence_splitter(self.chunk_tokens, self.overlap_tokens)
-        places = [
+        places = dict.fromkeys(  # of a text that repeats itself, the last pieces may all stand at its end
             (first + start, text)
             for first, block in _blocks(document.text)
             for start, text in _placed(block, splitter.split_text(block))
-        ]
+        )
         return [_chunk(document, position, start, text) for position, (start, text) in enumerate(places)]
 
 

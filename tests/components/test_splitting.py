@@ -83,6 +83,12 @@ def test_equal_documents_get_equal_chunk_ids_and_repeated_text_different_ones() 
     assert not set(ids) & {chunk.id for chunk in splitter(document(text, source="b"))}
 
 
+def test_the_end_of_a_text_that_repeats_one_character_is_one_chunk() -> None:
+    chunks = SentenceSplitting(16, 8)(document("x" * 500 + " y" * 50))
+    assert len({chunk.id for chunk in chunks}) == len(chunks)
+    assert [chunk.position for chunk in chunks] == list(range(len(chunks)))
+
+
 def test_identities_name_class_and_parameters() -> None:
     assert SentenceSplitting(64, 8).identity == "SentenceSplitting(chunk_tokens=64, overlap_tokens=8)"
     assert WholePassages(64).identity == "WholePassages(max_tokens=64, overlap_tokens=32)"
