@@ -94,9 +94,9 @@ class MemoryOnly:
 class Summarising:
     """Summarises: key points from the memory, for each its evidence, and what the evidence bears out is written up.
 
-    A point is borne out by the best of its passages if that holds at least `support` of its content words. Other
-    points are left out, since a memory may be wrong. Each is a span `point` with the passages `found`, the `coverage`,
-    and whether it was `kept`.
+    A point is borne out by the best of its passages if that holds at least `support` of its content words, and if each
+    of its numbers stands in one of its passages. Other points are left out, since a memory may be wrong. Each is a span
+    `point` with the passages `found`, the `coverage`, and whether it was `kept`.
 
     Args:
         memory: what the points are from.
@@ -139,7 +139,7 @@ class Summarising:
         with span("point", text=point) as attributes:
             hits = sorted(self.retriever(point, self.per_point), key=lambda hit: -_coverage(point, hit))
             coverage = _coverage(point, hits[0]) if hits else 0.0
-            kept = bool(hits) and coverage >= self.support
+            kept = bool(hits) and coverage >= self.support and _states_numbers(point, hits)
             attributes |= {"found": [hit.chunk.id for hit in hits], "coverage": coverage, "kept": kept}
             return hits if kept else []
 
@@ -157,6 +157,12 @@ def _coverage(point: str, hit: Hit) -> float:
     """The share of a point's content words that stand in a passage."""
     said = set(_tokens(point))
     return len(said & set(_tokens(searchable(hit.chunk)))) / len(said) if said else 0.0
+
+
+def _states_numbers(point: str, hits: Sequence[Hit]) -> bool:
+    """Whether each of a point's numbers stands in a passage: a wrong year hardly changes the share of words."""
+    numbers = {word for word in _tokens(point) if any(map(str.isdigit, word))}
+    return numbers <= {word for hit in hits for word in _tokens(searchable(hit.chunk))}
 
 
 def _whole(number: int, hit: Hit) -> Citation:

@@ -136,6 +136,14 @@ def test_each_point_that_a_passage_bears_out_is_put_down_with_its_evidence():
     assert answer.run.usage.calls == 1
 
 
+@pytest.mark.parametrize(("year", "kept"), [("1874", True), ("1847", False)])
+def test_a_point_whose_numbers_stand_in_none_of_its_passages_is_left_out(year: str, kept: bool) -> None:
+    passages = BM25([Chunk("quay", "The salt house on the quay of Tolmouth was built in 1874.", "Tolmouth", "d")])
+    point = f"The salt house on the quay of Tolmouth was built in {year}"
+    answer = Summarising(MEMORY, lambda question, memory: [point], passages)("Summarise the salt house.")
+    assert answer.text == (point if kept else NO_POINTS)
+
+
 def test_a_writer_gets_the_points_and_their_evidence_in_document_order():
     writer = ScriptedLLM(["Edda Halloran designed the bridge [1]. Mina painted birds [2]."])
     answer = summary(writer)
