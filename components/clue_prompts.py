@@ -91,8 +91,8 @@ class MemoryPrompt:
             if room < 1:
                 raise InputError(
                     f"a prompt of {context_tokens:,} tokens has no room for a memory: its instructions take {frame:,}, "
-                    f"and the question of {asked:,} tokens and its task at least {_QUESTION_TOKENS:,}",
-                    "ask a shorter question, or raise context_tokens",
+                    f"question and task {max(asked, _QUESTION_TOKENS):,}",
+                    "raise context_tokens" + (", or ask a shorter question" if asked > _QUESTION_TOKENS else ""),
                 )
         recollection = memory.recall(question, context_tokens=room, count_tokens=count_tokens)
         return cls(question, recollection, _tag(memory, recollection.text, question))

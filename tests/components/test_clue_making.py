@@ -210,10 +210,13 @@ def test_a_reply_from_the_cache_has_no_share():
 
 
 def test_a_question_that_leaves_no_room_is_refused_with_the_numbers():
-    with pytest.raises(
-        InputError, match=r"a prompt of 2,000 tokens has no room for a memory.* question of 2,001 tokens"
-    ):
+    with pytest.raises(InputError, match=r"2,000 tokens has no room for a memory.* task 2,001; .* a shorter question"):
         LLMClueMaker(ScriptedLLM([]), context_tokens=2000)("word " * 1200, MEMORY)
+
+
+def test_a_context_that_leaves_no_room_for_any_question_is_said_to_be_too_small():
+    with pytest.raises(InputError, match=r"a prompt of 100 tokens has no room .* task 256; raise context_tokens$"):
+        LLMClueMaker(ScriptedLLM([]), context_tokens=100)("Why?", MEMORY)
 
 
 @pytest.mark.parametrize(
