@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import KW_ONLY, dataclass
+from dataclasses import KW_ONLY, dataclass, replace
 from typing import Protocol
 
 from ragloom.components.completions import estimate_tokens
@@ -74,7 +74,7 @@ class MemoryBuilder:
 
     def full_text(self, chunks: Sequence[Chunk]) -> tuple[Entry, ...]:
         """All that the chunks say, each group an entry, or several where it has passages of several documents."""
-        return tuple(
+        return _each_once(
             Entry(run[0].title, passages(run)[0].text, _ids(run))
             for group in self._grouped(chunks)
             for run in by_document(group)
@@ -89,7 +89,7 @@ class MemoryBuilder:
         """What was written of each group."""
         groups = self._grouped(chunks)
         written = self._write([passages(group) for group in groups], write)
-        return tuple(
+        return _each_once(
             Entry(_heading(group), each.text, _ids(group), by=each.by)
             for group, each in zip(groups, written, strict=True)
         )
@@ -138,6 +138,16 @@ def glossary(facts: Mapping[str, Sequence[tuple[str, str]]]) -> tuple[Entry, ...
             tuple(dict.fromkeys(chunk_id for chunk_id, _ in stated)),
         )
         for entity, stated in facts.items()
+    )
+
+
+def _each_once(entries: Iterable[Entry]) -> tuple[Entry, ...]:
+    """Entries that say the same as one of all their passages: what documents repeat would crowd out the rest."""
+    equal: dict[tuple[str, str], list[Entry]] = {}
+    for entry in entries:
+        equal.setdefault((entry.title, entry.text), []).append(entry)
+    return tuple(
+        replace(same[0], chunk_ids=tuple(id_ for entry in same for id_ in entry.chunk_ids)) for same in equal.values()
     )
 
 

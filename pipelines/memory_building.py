@@ -21,7 +21,7 @@ from ragloom.pipelines.wiring import open_knowledge_graph, open_memory_llm, requ
 from ragloom.store import Store
 from ragloom.types import Options
 
-_VERSION = 1  # of the groups and of what is made of them without a model: another one makes kept memories stale
+_VERSION = 2  # of the groups and of what is made of them without a model: another one makes kept memories stale
 _FILE = "memory.json"
 _TRIES, _TRIES_AGAIN = 2, 4  # for an entry, and for one that failed before
 _BY_MODEL = frozenset({"gists", "tree"})
@@ -65,8 +65,8 @@ class StaleMemory(InputError):
         missing: how many.
     """
 
-    def __init__(self, problem: str, missing: int) -> None:
-        super().__init__(problem, "run `ragloom memory build`")
+    def __init__(self, problem: str, kind: Kind, missing: int) -> None:
+        super().__init__(problem, f"run `ragloom memory build --memory {kind}`")
         self.missing = missing
 
 
@@ -130,7 +130,7 @@ def _source(settings: Settings, store: Store) -> _Source:
     kind, builder = settings.memory, MemoryBuilder()
     if kind in _BY_MODEL:
         writer = _writer(settings, store, tries=_TRIES)
-        kept = partial(_kept, store, writer)
+        kept = partial(_kept, kind, store, writer)
         return _Source(
             kind,
             writer.identity,
@@ -185,10 +185,10 @@ def _entries_by_model(kind: Kind, store: Store, write: WriteAll) -> tuple[Entry,
     return builder.tree(store.chunks(), write) if kind == "tree" else builder.gists(store.chunks(), write)
 
 
-def _kept(store: Store, writer: LLMWriter, groups: Sequence[Group]) -> list[Written]:
+def _kept(kind: Kind, store: Store, writer: LLMWriter, groups: Sequence[Group]) -> list[Written]:
     """What the model wrote of each group, and what the rules take where it failed."""
     kept = kept_entries(store, writer, groups)
     if missing := sum(entry is None for entry in kept):
         there = f"lacks {missing} of {len(kept)} entries" if missing < len(kept) else "was not built"
-        raise StaleMemory(f"the memory of {store.folder} by {writer.llm.identity} {there}", missing)
+        raise StaleMemory(f"the memory of {store.folder} by {writer.llm.identity} {there}", kind, missing)
     return [entry for entry in kept if entry is not None]

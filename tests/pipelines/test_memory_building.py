@@ -85,7 +85,9 @@ def test_a_changed_document_makes_a_memory_by_a_model_stale_until_its_groups_are
     build(settings, store)
     asked = endpoint.count
     put(store, [30], year=1999)
-    with pytest.raises(StaleMemory, match=r"lacks \d of \d+ entries; run `ragloom memory build`") as stale:
+    with pytest.raises(
+        StaleMemory, match=r"lacks \d of \d+ entries; run `ragloom memory build --memory gists`"
+    ) as stale:
         open_memory(settings, store)
     report = build(settings, store)
     assert endpoint.count - asked == report.written == stale.value.missing <= 3
@@ -108,7 +110,7 @@ def test_a_tree_has_the_path_to_its_root_written_anew(
     assert memory.entries[-1].level >= 1
     put(store, [30], year=1999)
     asked = endpoint.count
-    with pytest.raises(StaleMemory):
+    with pytest.raises(StaleMemory, match="run `ragloom memory build --memory tree`"):
         open_memory(by_tree, store)
     second = build(by_tree, store)
     assert 2 <= endpoint.count - asked == second.written <= 8
@@ -129,7 +131,7 @@ def test_a_build_that_its_budget_stops_goes_on_where_it_was(
 
 
 def test_a_memory_that_was_not_built_is_refused(settings: Settings, store: Store) -> None:
-    with pytest.raises(StaleMemory, match="light chat was not built; run `ragloom memory build`"):
+    with pytest.raises(StaleMemory, match="light chat was not built; run `ragloom memory build --memory gists`"):
         open_memory(settings, store)
 
 
