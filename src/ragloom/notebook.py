@@ -207,7 +207,7 @@ def _taken(record: RunRecord) -> str:
 
 
 def _duration(seconds: float) -> str:
-    return f"{seconds:.2f} s" if seconds >= 1 else f"{1000 * seconds:.1f} ms"
+    return f"{seconds:.2f}&nbsp;s" if seconds >= 1 else f"{1000 * seconds:.1f}&nbsp;ms"
 
 
 # ---- Texts
