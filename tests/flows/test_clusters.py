@@ -20,6 +20,7 @@ import pytest
 from postgres_server import postgres_server
 from scripted_endpoint import ScriptedEndpoint
 
+from ragloom.__main__ import main
 from ragloom.components.splitting import WholePassages
 from ragloom.errors import ConfigError
 from ragloom.flows.batch_qa import batch_qa
@@ -221,6 +222,22 @@ def test_something_else_than_a_scheduler_is_named(endpoint: ScriptedEndpoint) ->
         workers_of(Cluster("dask", address)),
     ):
         pass
+
+
+@pytest.mark.parametrize(
+    ("options", "problem"),
+    [
+        (["batch", "--cluster", "tcp://127.0.0.1:1"], "a cluster needs its kind"),
+        (["batch", "--on", "dask", "--cluster", "nowhere"], "'nowhere' is no address"),
+        (["evaluate", "--on", "ray"], "evaluate runs on this machine only"),
+    ],
+)
+def test_options_of_clusters_that_cannot_work_are_refused_before_prefect_starts(
+    options: list[str], problem: str, many: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    name, *rest = options
+    assert main(["flow", name, str(many), *rest]) == ConfigError.exit_code
+    assert problem in capsys.readouterr().err
 
 
 @pytest.mark.parametrize("address", ["nonsense", "tcp://host", "tcp://host:many"])
