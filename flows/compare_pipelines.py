@@ -33,6 +33,7 @@ def compare_pipelines(
     baseline: str | None = None,
     limit: int | None = None,
     metric: Metric = "f1",
+    retry_failed: bool = False,
     slice_size: int = 25,
 ) -> dict[str, Any]:
     """Answer the same questions with several pipelines, each once, and report what each is worth.
@@ -46,6 +47,7 @@ def compare_pipelines(
         baseline: the variant that the others are compared with; by default the first.
         limit: only the first so many questions of each set.
         metric: of the Pareto front and the curves.
+        retry_failed: try failed questions again.
         slice_size: questions a task; raised where a slice would be too small to judge by or leave workers idle.
 
     Returns:
@@ -65,7 +67,10 @@ def compare_pipelines(
     )
     check_folder(Path(out), [each.questions for each in plan.sets])
     check_variants(plan)
-    runs = [_answered(plan, variant, each, changed, slice_size) for variant, each, changed in plan.runs()]
+    runs = [
+        _answered(plan, variant, each, changed, slice_size, retry_failed=retry_failed)
+        for variant, each, changed in plan.runs()
+    ]
     comparison = with_paths(compared(plan, runs=runs), plan)
     written = write_comparison(comparison, Path(out), metric=metric)
     show_table("compare-pipelines-quality", written.tables["Quality and cost"])
@@ -83,10 +88,14 @@ def compare_pipelines(
     }
 
 
-def _answered(plan: Plan, variant: str, each: QuestionSet, settings: Settings, slice_size: int) -> VariantRun:
+def _answered(
+    plan: Plan, variant: str, each: QuestionSet, settings: Settings, slice_size: int, *, retry_failed: bool
+) -> VariantRun:
     """Work through a run, a task each slice; one that fails leaves the others be."""
     with Store.open(each.workspace) as store:
         run_id = begin_batch(settings, plan.asked(each), store)
+        if retry_failed:
+            store.reset_failed(run_id)
         pending = [item.question_id for item in store.items(run_id, status={"pending"})]
     try:
         report = work_in_slices(partial(answer_slice, run_id), run_id, pending, settings, slice_size)

@@ -25,11 +25,14 @@ from ragloom.flows.build_graph import build_graph
 from ragloom.flows.build_memory import build_memory
 from ragloom.flows.calibrate_gate import calibrate_gate
 from ragloom.flows.clusters import Cluster, check_cluster
+from ragloom.flows.compare_pipelines import compare_pipelines
 from ragloom.flows.connecting import connected
 from ragloom.flows.evaluate import evaluate
 from ragloom.flows.index_corpus import index_corpus
 from ragloom.flows.reconciling import reconcile
 from ragloom.flows.scheduling import next_run, serve
+from ragloom.pipelines.comparing import plan_of
+from ragloom.pipelines.comparison_files import check_folder
 from ragloom.pipelines.export import check_export, check_writable
 from ragloom.pipelines.gate_building import read_objective
 from ragloom.pipelines.report import Table
@@ -37,6 +40,7 @@ from ragloom.pipelines.settings import Settings
 
 SOME_FAILED = 1
 _Result = dict[str, Any]
+_Asked = tuple[Flow[..., _Result], _Result, Callable[..., str]]  # the flow, its parameters, its result in words
 
 
 def run_flow(args: argparse.Namespace, settings: Settings) -> int:
@@ -54,7 +58,7 @@ def run_flow(args: argparse.Namespace, settings: Settings) -> int:
         return _reconcile(settings, as_json=args.json)
     if args.name != "batch" and (args.on or args.cluster or args.cluster_workers):
         raise ConfigError(f"{args.name} runs on this machine only", "--on, --cluster, --cluster-workers are for batch")
-    flow, parameters, summary = _FLOWS[args.name](args)
+    flow, parameters, summary = _FLOWS[args.name](args, settings)
     parameters["settings"] = settings.model_dump(mode="json")
     if not args.debug:
         for name in ("prefect.flow_runs", "prefect.task_runs"):
@@ -73,7 +77,7 @@ def run_flow(args: argparse.Namespace, settings: Settings) -> int:
 # ---- The flows' parameters and results
 
 
-def _index(args: argparse.Namespace) -> tuple[Flow[..., _Result], _Result, Callable[..., str]]:
+def _index(args: argparse.Namespace, _: Settings) -> _Asked:
     if not args.paths:
         raise ConfigError("nothing to index", "name files, folders or globs: ragloom flow index PATH...")
     for path in args.paths:
@@ -86,7 +90,7 @@ def _index_summary(result: _Result, args: argparse.Namespace) -> str:
     return f"{result['chunks']} chunks. Documents: {counts}, {len(result['skipped'])} skipped"
 
 
-def _build_graph(args: argparse.Namespace) -> tuple[Flow[..., _Result], _Result, Callable[..., str]]:
+def _build_graph(args: argparse.Namespace, _: Settings) -> _Asked:
     if len(args.paths) > 1:
         raise ConfigError(
             f"a graph is built from one file of extractions or from none, got {len(args.paths)}",
@@ -103,7 +107,7 @@ def _build_graph_summary(result: _Result, args: argparse.Namespace) -> str:
     return f"{sizes}. Extractor {result['extractor']}: {len(result['failed'])} passages failed"
 
 
-def _build_memory(args: argparse.Namespace) -> tuple[Flow[..., _Result], _Result, Callable[..., str]]:
+def _build_memory(args: argparse.Namespace, _: Settings) -> _Asked:
     if args.paths:
         raise ConfigError(f"a memory is built of the workspace, not of {args.paths[0]}", "ragloom flow build-memory")
     return build_memory, {"retry_failed": args.retry_failed}, _build_memory_summary
@@ -114,7 +118,7 @@ def _build_memory_summary(result: _Result, args: argparse.Namespace) -> str:
     return f"{counts}. Memory {result['kind']} by {result['made_by']}: {len(result['failed'])} passages failed"
 
 
-def _batch(args: argparse.Namespace) -> tuple[Flow[..., _Result], _Result, Callable[..., str]]:
+def _batch(args: argparse.Namespace, _: Settings) -> _Asked:
     if len(args.paths) != 1:
         raise ConfigError(
             f"a batch takes one file of questions, got {len(args.paths)}", "ragloom flow batch questions.jsonl"
@@ -153,7 +157,7 @@ def _batch_summary(result: _Result, args: argparse.Namespace) -> str:
     return "\n".join([counts, *files])
 
 
-def _evaluate(args: argparse.Namespace) -> tuple[Flow[..., _Result], _Result, Callable[..., str]]:
+def _evaluate(args: argparse.Namespace, _: Settings) -> _Asked:
     _read(args.paths)
     return evaluate, {"questions": args.paths}, _evaluate_summary
 
@@ -162,7 +166,7 @@ def _evaluate_summary(result: _Result, args: argparse.Namespace) -> str:
     return Table(result["columns"], result["rows"], result["notes"]).markdown()
 
 
-def _calibrate_gate(args: argparse.Namespace) -> tuple[Flow[..., _Result], _Result, Callable[..., str]]:
+def _calibrate_gate(args: argparse.Namespace, _: Settings) -> _Asked:
     if len(args.paths) != 1 or args.out is None:
         raise ConfigError(
             "calibrating a gate takes one file of labelled questions, and --out for the gate",
@@ -189,6 +193,39 @@ def _calibrate_gate_summary(result: _Result, args: argparse.Namespace) -> str:
     return "\n".join([result["reason"], "", table.markdown(), "", f"gate: {args.out}"])
 
 
+def _compare(args: argparse.Namespace, settings: Settings) -> _Asked:
+    if args.out is None:
+        raise ConfigError(
+            "a comparison needs --out, the folder for its report",
+            "ragloom flow compare questions.jsonl --pipelines closed-book,single --out comparison",
+        )
+    plan = plan_of(
+        settings,
+        [Path(file) for file in args.paths],
+        pipelines=args.pipelines or (),
+        variants=args.variants,
+        limit=args.limit,
+        baseline=args.baseline,
+    )
+    check_folder(args.out, [each.questions for each in plan.sets])
+    for variant in plan.variants.values():
+        _check_no_secrets(variant)
+    _read(str(each.questions) for each in plan.sets)
+    parameters = {
+        "out": str(args.out),
+        "questions": args.paths,
+        "pipelines": args.pipelines,
+        "variants": None if args.variants is None else str(args.variants),
+        **{name: getattr(args, name) for name in ("baseline", "limit", "metric", "retry_failed")},
+    }
+    return compare_pipelines, parameters, _compare_summary
+
+
+def _compare_summary(result: _Result, args: argparse.Namespace) -> str:
+    shown = [Table(**result["tables"][heading]).markdown() for heading in ("Quality and cost", "Differences")]
+    return "\n".join(["\n\n".join(shown), "", *(f"written: {file}" for file in result["files"])])
+
+
 _FLOWS = {
     "index": _index,
     "build-graph": _build_graph,
@@ -196,6 +233,7 @@ _FLOWS = {
     "batch": _batch,
     "evaluate": _evaluate,
     "calibrate-gate": _calibrate_gate,
+    "compare": _compare,
 }
 
 
@@ -220,7 +258,7 @@ def _reconcile(settings: Settings, *, as_json: bool) -> int:
 
 def _check_no_secrets(settings: Settings) -> None:
     """Prefect keeps the parameters of its runs, and shows them."""
-    for name in ("base_url", "embedding_base_url"):
+    for name in ("base_url", "embedding_base_url", "memory_base_url"):
         url = urlsplit(getattr(settings, name) or "")
         if url.username or url.password or url.query:
             raise ConfigError(

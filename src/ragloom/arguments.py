@@ -21,7 +21,7 @@ from ragloom.command_options import (
     command,
     positive,
 )
-from ragloom.compare_commands import add_compare
+from ragloom.compare_commands import add_compare, add_compared
 from ragloom.memory_commands import add_memory
 from ragloom.serve_commands import add_serve
 from ragloom.tune_commands import add_tune
@@ -278,23 +278,30 @@ def _add_flow(commands: Commands) -> None:
     )
     parser.add_argument(
         "name",
-        choices=("index", "build-graph", "build-memory", "batch", "evaluate", "calibrate-gate", "reconcile"),
+        choices=(
+            *("index", "build-graph", "build-memory", "batch", "evaluate", "calibrate-gate", "compare", "reconcile"),
+        ),
         help="reconcile: set to Crashed what Prefect holds Running although its process was killed",
     )
     parser.add_argument(
         "paths", nargs="*", metavar="PATH", help="what to index, the questions, or extractions of HippoRAG's to import"
     )
-    parser.add_argument("--out", type=Path, metavar="FILE", help="answers as .jsonl or .parquet; a gate as .json")
+    parser.add_argument(
+        "--out", type=Path, metavar="FILE", help="answers as .jsonl or .parquet; a gate as .json; a comparison's folder"
+    )
     parser.add_argument("--report", type=Path, metavar="FILE", help="a report in Markdown")
     parser.add_argument(
         "--on-error", choices=("stop", "skip"), default="stop", help="index: at a document that cannot be read"
     )
     parser.add_argument("--no-dense", action="store_true", help="index: no embeddings, only BM25 retrieval")
     parser.add_argument(
-        "--retry-failed", action="store_true", help="batch, build-graph, build-memory: try again what failed before"
+        "--retry-failed",
+        action="store_true",
+        help="batch, build-graph, build-memory, compare: try again what failed before",
     )
     add_collecting(parser)
     add_aim(parser)
+    add_compared(parser, required=False)
     parser.add_argument(
         "--on", choices=("dask", "ray"), help="batch: have workers of a cluster answer, see docs/scale.md"
     )

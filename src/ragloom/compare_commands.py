@@ -38,23 +38,9 @@ def add_compare(commands: Commands) -> None:
     parser.add_argument(
         "questions", type=Path, nargs="*", help="JSONL with id, question, answers; or a public dataset's"
     )
-    which = parser.add_mutually_exclusive_group(required=True)
-    which.add_argument(
-        "--pipelines", type=comma_separated, metavar="NAME,...", help="pipelines that differ in nothing else"
-    )
-    which.add_argument(
-        "--variants", type=Path, metavar="FILE", help="TOML: settings of all, and a table for each variant's own"
-    )
+    add_compared(parser, required=True)
     parser.add_argument(
         "--out", type=Path, required=True, metavar="FOLDER", help="for the report, the page and the rows"
-    )
-    parser.add_argument("--baseline", metavar="NAME", help="what the others are compared with (default: the first)")
-    parser.add_argument("--limit", type=positive, metavar="N", help="only the first N questions of each file")
-    parser.add_argument(
-        "--metric",
-        choices=("em", "f1", "contains"),
-        default="f1",
-        help="of the Pareto front and the curves (default: f1)",
     )
     parser.add_argument(
         "--estimate", action="store_true", help="answer a sample and predict what each variant will take"
@@ -64,6 +50,25 @@ def add_compare(commands: Commands) -> None:
     parser.add_argument("--retry-failed", action="store_true", help="try failed questions again")
     groups = [group for group in ANSWERING_GROUPS if group != "pipeline"]
     add_settings(parser, "where", *groups, "batch", "budget")
+
+
+def add_compared(parser: argparse.ArgumentParser, *, required: bool) -> None:
+    """Options of what is compared, for the command and the flow."""
+    which = parser.add_mutually_exclusive_group(required=required)
+    which.add_argument(
+        "--pipelines", type=comma_separated, metavar="NAME,...", help="pipelines that differ in nothing else"
+    )
+    which.add_argument(
+        "--variants", type=Path, metavar="FILE", help="TOML: settings of all, and a table for each variant's own"
+    )
+    parser.add_argument("--baseline", metavar="NAME", help="what the others are compared with (default: the first)")
+    parser.add_argument("--limit", type=positive, metavar="N", help="only the first N questions of each file")
+    parser.add_argument(
+        "--metric",
+        choices=("em", "f1", "contains"),
+        default="f1",
+        help="of the Pareto front and the curves (default: f1)",
+    )
 
 
 def run_compare(args: argparse.Namespace, settings: Settings) -> int:

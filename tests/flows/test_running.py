@@ -17,7 +17,9 @@ from scripted_endpoint import ScriptedEndpoint
 
 from ragloom.__main__ import main
 from ragloom.pipelines.batch import answer_file
+from ragloom.pipelines.indexing import index_corpus
 from ragloom.pipelines.settings import Settings
+from ragloom.store import Store
 
 NOWHERE = "http://127.0.0.1:9/api"  # the discard port: nobody listens
 
@@ -30,6 +32,7 @@ def command(*arguments: object, settings: Settings) -> list[str]:
         *("--base-url", settings.base_url),
         *("--embedder", settings.embedder),
         *("--embedding-base-url", settings.embedding_base_url),
+        *(("--memory-base-url", settings.memory_base_url) if settings.memory_base_url else ()),
     ]
     return ["flow", *(str(argument) for argument in (*arguments, *options))]
 
@@ -67,6 +70,21 @@ def test_json_is_the_only_thing_on_standard_output(
 
 
 @pytest.mark.usefixtures("prefect_server")
+def test_pipelines_are_compared_by_the_command_line(
+    tmp_path: Path, settings: Settings, corpus: Path, questions: Path, capsys: pytest.CaptureFixture[str]
+):
+    with Store.open(settings.workspace) as store:
+        index_corpus([corpus], store, progress=False)
+    out = tmp_path / "comparison"
+    named = ["--pipelines", "closed-book,single", "--baseline", "single", "--limit", 2, "--metric", "em", "--out", out]
+    assert flow("compare", questions, *named, settings=settings) == 0
+    said = capsys.readouterr().out
+    assert "| closed-book | 2 |" in said
+    assert f"written: {out / 'index.html'}\n" in said
+    assert (out / "index.html").is_file()
+
+
+@pytest.mark.usefixtures("prefect_server")
 def test_a_stopped_batch_is_said_in_a_line_without_traceback(
     settings: Settings, questions: Path, capsys: pytest.CaptureFixture[str]
 ):
@@ -90,6 +108,10 @@ def test_a_stopped_batch_is_said_in_a_line_without_traceback(
         (["evaluate", "missing.jsonl"], 65, "missing.jsonl"),
         (["calibrate-gate", "labelled.jsonl"], 2, "--out for the gate"),
         (["calibrate-gate", "missing.jsonl", "--out", "gate.json"], 65, "missing.jsonl"),
+        (["compare", "q.jsonl", "--pipelines", "single,hybrid"], 2, "--out, the folder for its report"),
+        (["compare", "missing.jsonl", "--out", "c"], 2, "a comparison needs two variants at least, got 0"),
+        (["compare", "missing.jsonl", "--pipelines", "single,hybrid", "--out", "c"], 65, "missing.jsonl"),
+        (["compare", "q.jsonl", "--variants", "missing.toml", "--out", "c"], 2, "missing.toml"),
         (["evaluate", "--cron", "every night"], 2, "--cron 'every night' is no schedule"),
         (["evaluate", "--cron", "0 25 * * *"], 2, "--cron '0 25 * * *' is no schedule"),
         (["evaluate", "--cron", "0 0 30 2 *"], 2, "--cron '0 0 30 2 *' never comes"),
@@ -105,7 +127,7 @@ def test_what_cannot_work_is_said_before_a_server_is_started(
     assert problem in capsys.readouterr().err
 
 
-@pytest.mark.parametrize("name", ["base_url", "embedding_base_url"])
+@pytest.mark.parametrize("name", ["base_url", "embedding_base_url", "memory_base_url"])
 @pytest.mark.parametrize("url", ["http://me:secret@127.0.0.1:9/v1", "http://127.0.0.1:9/v1?key=secret"])
 def test_an_address_with_a_secret_is_kept_from_prefect(
     name: str, url: str, settings: Settings, questions: Path, capsys: pytest.CaptureFixture[str]
@@ -113,6 +135,17 @@ def test_an_address_with_a_secret_is_kept_from_prefect(
     assert flow("batch", questions, settings=settings.model_copy(update={name: url})) == 2
     captured = capsys.readouterr()
     assert f"{name} holds more than an address" in captured.err
+    assert "secret" not in captured.err
+
+
+def test_a_variant_with_a_secret_in_an_address_is_kept_from_prefect(
+    tmp_path: Path, settings: Settings, questions: Path, capsys: pytest.CaptureFixture[str]
+):
+    variants = tmp_path / "variants.toml"
+    variants.write_text('[a]\nk = 1\n[b]\nbase_url = "http://me:secret@127.0.0.1:9/v1"\n', encoding="utf-8")
+    assert flow("compare", questions, "--variants", variants, "--out", tmp_path / "out", settings=settings) == 2
+    captured = capsys.readouterr()
+    assert "base_url holds more than an address" in captured.err
     assert "secret" not in captured.err
 
 
