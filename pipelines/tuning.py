@@ -31,6 +31,7 @@ FEWEST = 6  # questions a half: of fewer, not even all being better is sure by t
 _SLICES = (4, 2, 1)  # a trial is looked at after a quarter and a half of the questions
 _SLICE = 10  # questions; of fewer it is not looked at
 _REPEATED = 50  # suggestions in a row that were tried already, then the search is at its end
+_REFUSED = 3  # trials in a row that the model refuses: then it is the model, and not a prompt that is too long
 _MARGIN = 1.25  # of what is kept for the held-out half, whose questions may be harder
 _SEED = 0  # of the bootstrap: the same answers give the same intervals
 _LEVEL = 0.05
@@ -231,6 +232,8 @@ def tune(
         course.ended = str(halt)
         if not halt.out_of_budget:
             return course.result(len(held), None, ended=course.ended, pending=course.ended)
+    if course.ended and all(trial.status == "unfinished" for trial in course.trials[1:]):
+        return course.result(len(held), None, ended=course.ended, pending=course.ended)
     try:
         return course.result(len(held), course.guard(held), ended=course.ended)
     except Halted as halt:
@@ -247,6 +250,7 @@ class _Course:
     announce: Callable[[str], None]
     trials: list[Trial] = field(default_factory=list)
     ended: str = ""
+    refused: int = 0  # trials in a row
 
     def search(self, *, kept_for: int) -> None:
         """Try the base, then what the search suggests.
@@ -305,8 +309,10 @@ class _Course:
             trial = replace(trial, run_id=self.runs.begin(trial.settings, self.tuned))
             self.trials.append(trial)
             self._work(trial, kept_for)
+            self.refused = 0
         except (ConfigError, InputError, RequestRefused) as error:
-            if number == 0:
+            self.refused += isinstance(error, RequestRefused)
+            if number == 0 or self.refused == _REFUSED:
                 raise
             self.trials[number:] = [replace(trial, status="failed", reason=str(error))]
         return self.trials[number]
@@ -320,7 +326,7 @@ class _Course:
             if not announced and self.runs.pending(trial.run_id, ids[:size]):
                 self.announce(f"trial {trial.number} of at most {self.plan.trials}: {shown}")
                 announced = True
-            self.runs.answer(trial.run_id, trial.settings, ids[:size], kept=self._kept(kept_for))
+            self.runs.answer(trial.run_id, trial.settings, ids[:size], kept=self._kept(kept_for) if kept_for else None)
             items = self.runs.items(trial.run_id, ids[:size])
             scores = tuple(map(self.plan.objective.value, items))
             worse = best is not None and size < len(ids) and judge(best.scores[:size], scores).sure
@@ -333,13 +339,18 @@ class _Course:
                 return
 
     def _kept(self, questions: int) -> Usage:
-        """What so many questions may take under the dearest settings so far."""
-        shares = [(trial.usage, questions / len(trial.scores) * _MARGIN) for trial in self.trials if trial.scores]
-        return Usage(
-            max((ceil(usage.tokens * share) for usage, share in shares), default=0),
-            calls=max((ceil(usage.calls * share) for usage, share in shares), default=0),
-            cost=max(((usage.cost or 0.0) * share for usage, share in shares), default=0.0),
+        """What so many questions may take under the base, and under the dearest settings so far."""
+        shares = [
+            _scaled(trial.usage, questions / len(trial.scores) * _MARGIN) for trial in self.trials if trial.scores
+        ]
+        if not shares:
+            return Usage()
+        dearest = Usage(
+            max(share.tokens for share in shares),
+            calls=max(share.calls for share in shares),
+            cost=max(share.cost or 0.0 for share in shares),
         )
+        return shares[0] + dearest
 
     def _seen(self, trial: Trial) -> list[tuple[int, float]]:
         """Mean scores by number of questions, as far as it came."""
@@ -350,6 +361,10 @@ class _Course:
 def _sizes(questions: int) -> list[int]:
     """After how many questions a trial is looked at."""
     return [questions // part for part in _SLICES if part == 1 or questions // part >= _SLICE]
+
+
+def _scaled(usage: Usage, factor: float) -> Usage:
+    return Usage(ceil(usage.tokens * factor), calls=ceil(usage.calls * factor), cost=(usage.cost or 0.0) * factor)
 
 
 def _best(trials: Sequence[Trial]) -> Trial:

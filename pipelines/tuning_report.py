@@ -13,6 +13,7 @@ from ragloom.pipelines.evaluation import bootstrap
 from ragloom.pipelines.report import SEED, Table, signed
 from ragloom.pipelines.settings import Settings
 from ragloom.pipelines.tuning import Trial, Tuned
+from ragloom.pipelines.tuning_runs import inert
 from ragloom.pipelines.tuning_space import NOT_TUNED, Choice, Space
 from ragloom.writing import write_aside
 
@@ -75,7 +76,7 @@ def markdown(tuned: Tuned) -> str:
         verdict(tuned),
         f"Objective: {tuned.plan.objective}. {tuned.tuned_on} questions to tune on, {tuned.held_out} held out, seed "
         f"{tuned.plan.seed}. {len(tuned.trials) - 1} settings tried besides the base, of {_size(tuned.plan.space)}. "
-        f"All runs together: {spent.calls} calls, {spent.tokens} tokens, {cost}."
+        f"{_failed(tuned)}All runs together: {spent.calls} calls, {spent.tokens} tokens, {cost}."
         + (f" The search ended early: {tuned.ended}." if tuned.ended else ""),
     ]
     if tuned.guard is not None:
@@ -136,11 +137,11 @@ def effects_table(tuned: Tuned) -> Table:
     rows = []
     for name in tuned.plan.space.parameters:
         for value, scores in _grouped(tuned.plan.space, name, done).items():
-            rows.append((name, value, str(len(scores)), _mean(scores), f"{max(scores):.3f}"))
+            rows.append((name, value, str(len(scores)), f"{np.mean(scores):.3f}", f"{max(scores):.3f}"))
     return Table(
         ("setting", "value", "finished trials", "mean", "best"),
         tuple(rows),
-        ("The search looks longer where it is good, so the means are of unequal company.",),
+        ("Of finished trials alone, and the search stays where it is good: the means are of unequal company.",),
     )
 
 
@@ -158,8 +159,10 @@ def best_toml(tuned: Tuned) -> str:
 
 
 def _told(settings: Settings) -> dict[str, Any]:
-    """What was said of the settings, apart from where and how far they are run."""
-    return settings.model_dump(mode="json", exclude_unset=True, exclude_none=True, exclude=set(NOT_TUNED))
+    """What was said of the settings and matters, apart from where and how far they are run."""
+    return settings.model_dump(
+        mode="json", exclude_unset=True, exclude_none=True, exclude={*NOT_TUNED, *inert(settings)}
+    )
 
 
 def _toml(values: Mapping[str, Any]) -> str:
@@ -172,7 +175,13 @@ def _toml(values: Mapping[str, Any]) -> str:
 
 def _shown(trial: Trial, name: str) -> str:
     value = getattr(trial.settings, name)
-    return "-" if value is None else f"{value:.4g}" if isinstance(value, float) else str(value)
+    return (
+        "-"
+        if name in inert(trial.settings) or value is None
+        else f"{value:.4g}"
+        if isinstance(value, float)
+        else str(value)
+    )
 
 
 def _taken(trial: Trial) -> tuple[str, str]:
@@ -185,7 +194,7 @@ def _taken(trial: Trial) -> tuple[str, str]:
 def _grouped(space: Space, name: str, trials: Sequence[Trial]) -> dict[str, list[float]]:
     """Scores of trials by the value of a setting; of a range with many, by parts of equal width."""
     parameter = space.parameters[name]
-    tried = [(getattr(trial.settings, name), trial) for trial in trials]
+    tried = [(getattr(trial.settings, name), trial) for trial in trials if name not in inert(trial.settings)]
     few = isinstance(parameter, Choice) or len({value for value, _ in tried}) <= _BINS
     found: dict[str, list[float]] = {}
     for value, trial in sorted(tried, key=lambda pair: (isinstance(pair[0], str), pair[0] is not None and pair[0])):
@@ -202,6 +211,11 @@ def _grouped(space: Space, name: str, trials: Sequence[Trial]) -> dict[str, list
 def _mean(scores: Sequence[float]) -> str:
     found = bootstrap(scores, seed=SEED)
     return f"{found.value:.3f} [{found.low:.3f}, {found.high:.3f}]" if found.low < found.high else f"{found.value:.3f}"
+
+
+def _failed(tuned: Tuned) -> str:
+    failed = sum(trial.status == "failed" for trial in tuned.trials)
+    return f"{failed} of them failed, see below why. " if failed else ""
 
 
 def _size(space: Space) -> str:

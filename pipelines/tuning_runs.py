@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from functools import cached_property
 
 from ragloom.components.datasets import Question, gold_chunks
-from ragloom.errors import BudgetExceeded, ConfigError
+from ragloom.errors import BudgetExceeded, ConfigError, RequestRefused
 from ragloom.pipelines.batch import BatchReport, answer_run, spent, work_through
 from ragloom.pipelines.context import open_reading
 from ragloom.pipelines.evaluation import ANSWER_METRICS
@@ -22,11 +22,12 @@ from ragloom.store import Item, Store
 from ragloom.types import Answer, Chunk, Hit, RunRecord, Usage
 
 _RECALL = re.compile(r"recall@([1-9][0-9]{0,3})", re.ASCII)
-# What settings are looked at by some pipelines only: a difference in the others makes no other run.
+# What only some pipelines look at; walk_from besides, which walks over the graph do.
 _LOOKED_AT_BY = {
     "retriever": {"single", "ircot", "notes", "clues", "summary", "adaptive"},
     "steps": {"ircot", "notes", "adaptive"},
 }
+_SCORING = {"greedy-marginal", "beam", "local-search", "mcts", "corag"}  # selectors that score combinations
 
 
 @dataclass(frozen=True, slots=True)
@@ -178,13 +179,15 @@ class Runs:
         try:
             report = self._work(run_id, within, ids)
         except BudgetExceeded as error:
-            raise Halted(str(error), out_of_budget=True) from error
+            raise _over(str(error), kept) from error
         finally:
             self._ledger[run_id] = spent(self.store, run_id)
         if report.stopped:
-            if report.out_of_budget or self.stop():
-                raise Halted(report.stopped, out_of_budget=report.out_of_budget)
-            raise ConfigError(report.stopped)
+            if report.out_of_budget:
+                raise _over(report.stopped, kept)
+            if self.stop():
+                raise Halted(report.stopped, out_of_budget=False)
+            raise RequestRefused(report.stopped)
 
     def items(self, run_id: str, ids: Sequence[str]) -> list[Item]:
         """What came out of those questions, in their order."""
@@ -242,16 +245,28 @@ class Runs:
         }
 
 
+def _over(reason: str, kept: Usage | None) -> Halted:
+    less = ", less what the questions held out may take" if kept else ""
+    return Halted(f"no further call is within the limit{less} ({reason})", out_of_budget=True)
+
+
+def inert(settings: Settings) -> frozenset[str]:
+    """Names of settings that nothing looks at, as the others are."""
+    found = {name for name, pipelines in _LOOKED_AT_BY.items() if settings.pipeline not in pipelines}
+    if settings.pipeline not in {"graph", "adaptive"} and ("retriever" in found or settings.retriever != "graph"):
+        found.add("walk_from")
+    if settings.select is None:
+        found.add("candidates")
+    if settings.select not in _SCORING:
+        found |= {"utility", "evaluations"}
+    if settings.select not in {None, "top-k"} and settings.pipeline in {"single", "hybrid", "graph", "ircot"}:
+        found.add("k")
+    return frozenset(found)
+
+
 def effective(settings: Settings) -> Settings:
-    """The settings without those that their pipeline does not look at, so that equal ones are the same run."""
-    values = settings.model_dump(exclude_unset=True)
-    for name, pipelines in _LOOKED_AT_BY.items():
-        if settings.pipeline not in pipelines:
-            values.pop(name, None)
-    walks = settings.pipeline in {"graph", "adaptive"} or values.get("retriever") == "graph"
-    if not walks:
-        values.pop("walk_from", None)
-    return Settings(**values)
+    """The settings without those that are not looked at, so that what is equal but for them is the same run."""
+    return Settings(**settings.model_dump(exclude_unset=True, exclude=set(inert(settings))))
 
 
 def _looking(settings: Settings, k: int) -> Settings:
