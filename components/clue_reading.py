@@ -182,14 +182,23 @@ def _lines(text: str) -> Iterator[str]:
 
 
 def _listed(text: str) -> list[str]:
-    """The texts of a JSON array; none where the reply is no such thing."""
-    if text[:1] not in ("[", "{"):
+    """The texts of a JSON array or object, without their names; none where the reply is no such thing."""
+    closing = {"[": "]", "{": "}"}.get(text[:1])
+    if closing is None:
         return []
     try:
-        values = json.loads(text[text.find("[") : text.rfind("]") + 1])
+        return list(_texts(json.loads(text[: text.rfind(closing) + 1])))
     except (ValueError, RecursionError):
         return []
-    return [value for value in values if isinstance(value, str)] if isinstance(values, list) else []
+
+
+def _texts(value: object) -> Iterator[str]:
+    """The texts of a JSON value, at whatever depth."""
+    if isinstance(value, str):
+        yield value
+    elif isinstance(value, list | dict):
+        for part in value.values() if isinstance(value, dict) else value:
+            yield from _texts(part)
 
 
 def _bare(line: str) -> str:

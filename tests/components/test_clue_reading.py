@@ -33,6 +33,8 @@ def spans(reply: str, reading: ClueReading = READING, **options: bool) -> list[s
         "```\nEdda Halloran built three bridges\n```",
         '["Edda Halloran built three bridges"]',
         '```json\n{"clues": ["Edda Halloran built three bridges"]}\n```',
+        '{"clues": [{"kind": "span", "text": "Edda Halloran built three bridges"}], "draft": null}',
+        '[["Edda Halloran built three bridges"]]',
         "Here are the sentences you asked for:\nEdda Halloran built three bridges",
     ],
 )
