@@ -142,9 +142,14 @@ def glossary(facts: Mapping[str, Sequence[tuple[str, str]]]) -> tuple[Entry, ...
 
 
 def _each_once(entries: Iterable[Entry]) -> tuple[Entry, ...]:
-    """Entries that say the same as one of all their passages: what documents repeat would crowd out the rest."""
+    """Entries that say the same as one of all their passages, without those that say nothing.
+
+    What documents repeat would crowd out the rest.
+    """
     equal: dict[tuple[str, str], list[Entry]] = {}
     for entry in entries:
+        if not entry.text.strip():
+            continue
         equal.setdefault((entry.title, entry.text), []).append(entry)
     return tuple(
         replace(same[0], chunk_ids=tuple(id_ for entry in same for id_ in entry.chunk_ids)) for same in equal.values()

@@ -58,6 +58,12 @@ def test_what_documents_repeat_is_one_entry_of_all_their_passages() -> None:
         assert entries[0].chunk_ids == ("0", "1", "2")
 
 
+def test_passages_without_words_leave_no_entry() -> None:
+    marks = Chunk("marks", "... --- !!! " * 40, "Marks", "document of marks")
+    assert [entry.title for entry in BUILDER.extractive([marks, passage(1)])] == ["Title 1"]
+    assert BUILDER.tree([marks], lambda groups: [Written("", "rules") for _ in groups]) == ()
+
+
 @pytest.mark.parametrize("number", [1, 2, 11, 150])
 def test_a_tree_sums_up_five_to_ten_entries_each_up_to_one_root(number: int) -> None:
     entries = BUILDER.tree([passage(place) for place in range(number)], Scribe())
