@@ -27,6 +27,7 @@ _LOOKED_AT_BY = {
     "retriever": {"single", "ircot", "notes", "clues", "summary", "adaptive"},
     "steps": {"ircot", "notes", "adaptive"},
 }
+_READING = {"order", "context_tokens", "mode", "prompt", "max_tokens", "seed"}  # nothing to one retrieval
 _SCORING = {"greedy-marginal", "beam", "local-search", "mcts", "corag"}  # selectors that score combinations
 
 
@@ -270,8 +271,14 @@ def effective(settings: Settings) -> Settings:
 
 
 def _looking(settings: Settings, k: int) -> Settings:
-    """The settings with as many passages as are looked at; where they are selected, as many as that gives."""
-    return settings if settings.select is not None else settings.model_copy(update={"k": k})
+    """The settings as far as the first k passages depend on them.
+
+    Without a selection those are what is retrieved; with one, it decides how many there are.
+    """
+    if settings.select is not None:
+        return settings
+    reading = _READING if settings.pipeline in {"single", "hybrid", "graph"} else {"order"}
+    return Settings(**{**settings.model_dump(exclude_unset=True, exclude=set(reading)), "k": k})
 
 
 def _retriever_of(settings: Settings) -> RetrieverName:
