@@ -29,12 +29,13 @@ _ROWS = 100  # of hits, of a table, and steps of a trace
 _VALUE = 80  # characters of a step's attribute
 
 _STYLE = """<style>
-.ragloom { line-height: 1.45; max-width: 110ch; }
+.ragloom { line-height: 1.45; }
+.ragloom > * { max-width: 110ch; }
+.ragloom > .wide { max-width: 100%; overflow-x: auto; }
 .ragloom table { border-collapse: collapse; font-variant-numeric: tabular-nums; }
 .ragloom th, .ragloom td { padding: 3px 10px; text-align: left; vertical-align: top; white-space: normal;
   border-bottom: 1px solid rgba(128, 128, 128, .35); }
-.ragloom .wide { overflow-x: auto; }
-.ragloom .wide td { white-space: nowrap; }
+.ragloom .wide th, .ragloom .wide td { white-space: nowrap; }
 .ragloom .faint { opacity: .72; font-size: 90%; overflow-wrap: anywhere; }
 .ragloom .said { font-size: 115%; white-space: pre-wrap; overflow-wrap: anywhere; }
 .ragloom .text { white-space: pre-wrap; overflow-wrap: anywhere; margin: 4px 0 8px 18px; max-height: 16em;
