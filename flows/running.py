@@ -33,6 +33,7 @@ from ragloom.flows.reconciling import reconcile
 from ragloom.flows.scheduling import next_run, serve
 from ragloom.pipelines.comparing import plan_of
 from ragloom.pipelines.comparison_files import check_folder
+from ragloom.pipelines.comparison_report import MAIN_TABLES
 from ragloom.pipelines.export import check_export, check_writable
 from ragloom.pipelines.gate_building import read_objective
 from ragloom.pipelines.report import Table
@@ -222,7 +223,8 @@ def _compare(args: argparse.Namespace, settings: Settings) -> _Asked:
 
 
 def _compare_summary(result: _Result, args: argparse.Namespace) -> str:
-    shown = [Table(**result["tables"][heading]).markdown() for heading in ("Quality and cost", "Differences")]
+    found = result["tables"]
+    shown = [Table(**found[heading]).markdown() for heading in MAIN_TABLES if heading in found]
     return "\n".join(["\n\n".join(shown), "", *(f"written: {file}" for file in result["files"])])
 
 

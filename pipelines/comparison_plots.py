@@ -58,7 +58,7 @@ def plots(comparison: Comparison, metric: Metric) -> dict[str, str]:
     found: dict[str, str] = {}
     for price, label in _PRICES.items():
         values = [getattr(taken(comparison.answers(name)), price) for name in comparison.finished]
-        if None not in values and len(set(values)) > 1:
+        if None not in values and len(set(values)) > 1 and fronts(comparison, metric)[price]:
             caption = f"{SHOWN[metric]} against {label}; the line is the Pareto front"
             found[caption] = _figure(price, partial(_pareto, comparison=comparison, metric=metric, price=price))
     if budget_curves(comparison, metric):

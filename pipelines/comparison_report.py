@@ -14,6 +14,7 @@ from ragloom.pipelines.evaluation import Interval, bootstrap, paired_bootstrap
 from ragloom.pipelines.report import SEED, Table, signed
 from ragloom.types import Usage
 
+MAIN_TABLES = ("Quality and cost", "Differences")  # their headings; there are differences only where two can be judged
 SHOWN = {"em": "EM", "f1": "F1", "contains": "contains"}
 PRICES = {"tokens": "tokens", "cost": "cost", "seconds": "seconds", "calls": "calls"}
 _CAPS = 6  # budgets that are shown in a table
@@ -94,6 +95,10 @@ def overview(comparison: Comparison) -> list[str]:
             f"{unknown} answers hold replies from the cache that were stored before ragloom kept what they took: "
             "tokens, calls and seconds of their variants are too low."
         )
+    if unjudged := len({row.key for row in comparison.rows if not row.gold_answers}):
+        said.append(
+            f"Questions without gold answers: {unjudged}. What they took is counted, how good their answers are is not."
+        )
     return [*said, *comparison.notes]
 
 
@@ -125,9 +130,12 @@ def taken(rows: Sequence[Judged]) -> Taken:
 
 
 def fronts(comparison: Comparison, metric: Metric) -> dict[str, list[str]]:
-    """By each price (tokens, cost, seconds, calls), the finished variants that none is better and cheaper than."""
-    variants = comparison.finished
-    qualities = [comparison.mean(name, metric) or 0.0 for name in variants]
+    """By each price (tokens, cost, seconds, calls), the finished variants that none is better and cheaper than.
+
+    None where there are no gold answers to judge by.
+    """
+    judged = {name: mean for name in comparison.finished if (mean := comparison.mean(name, metric)) is not None}
+    variants, qualities = list(judged), list(judged.values())
     prices = [taken(comparison.answers(name)) for name in variants]
     return {
         price: [

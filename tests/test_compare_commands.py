@@ -86,6 +86,19 @@ def test_a_report_alone_asks_no_model_and_needs_no_lease(settings: Settings, end
     assert endpoint.count == asked
 
 
+def test_what_leaves_no_difference_to_show_is_reported_all_the_same(
+    settings: Settings, capsys: pytest.CaptureFixture[str]
+):
+    Path("variants.toml").write_text('[single]\n[broken]\nprompt = "missing.txt"\n', encoding="utf-8")
+    assert compare(settings, "capitals.jsonl", "--variants", "variants.toml", "--out", "out") == 75
+    out = capsys.readouterr().out
+    assert "broken failed: capitals: " in out
+    assert "| variant | against |" not in out
+    Path("open.jsonl").write_text('{"question": "What is the capital of Spain?"}', encoding="utf-8")
+    assert compare(settings, "open.jsonl", *BOTH[1:]) == 0
+    assert "Questions without gold answers: 1." in capsys.readouterr().out
+
+
 def test_an_estimate_says_what_is_left(settings: Settings, capsys: pytest.CaptureFixture[str]):
     assert compare(settings, *BOTH, "--estimate", "--sample", "1") == 0
     out = capsys.readouterr().out

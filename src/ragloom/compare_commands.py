@@ -107,7 +107,7 @@ def _announce(text: str) -> None:
 
 def _print(args: argparse.Namespace, comparison: Comparison, written: Written) -> None:
     from ragloom.codec import to_json
-    from ragloom.pipelines.comparison_report import overview
+    from ragloom.pipelines.comparison_report import MAIN_TABLES, overview
 
     found = written.tables
     if args.json:
@@ -130,7 +130,8 @@ def _print(args: argparse.Namespace, comparison: Comparison, written: Written) -
         return
     for sentence in overview(comparison):
         say(sentence)
-    say(f"\n{found['Quality and cost'].markdown()}\n\n{found['Differences'].markdown()}\n")
+    shown = [found[heading].markdown() for heading in MAIN_TABLES if heading in found]
+    say("\n" + "\n\n".join(shown) + "\n")
     for file in written.files:
         say(f"written: {file}")
     for reason in written.left_out:

@@ -86,7 +86,9 @@ def test_questions_without_gold_answers_are_not_judged():
     )
     assert found.mean("closed", "em") is None
     assert column(tables(found)["Quality and cost"], "EM") == ["-", "-"]
+    assert column(tables(found)["Quality and cost"], "Pareto front") == ["", ""]
     assert set(tables(found)) == {"Quality and cost"}
+    assert "Questions without gold answers: 1." in " ".join(overview(found))
 
 
 def test_recall_is_shown_by_the_number_of_passages_needed():
