@@ -28,8 +28,8 @@ class DraftReader:
     """A Reader that can be shown a draft; without one, or without passages to check it, it reads as its reader does.
 
     The draft stands before the passages, below a heading that calls it unverified and says that the passages win.
-    The span `draft` has `draft_f1`, the share of words that draft and answer have in common, and `draft_conflict`: it
-    is below 0.3, and neither holds the other. An abstention is in conflict with nothing.
+    The span `draft` has its `text`, `draft_f1`, the share of words that draft and answer have in common, and
+    `draft_conflict`: it is below 0.3, and neither holds the other. An abstention is in conflict with nothing.
 
     Args:
         reader: with any prompt that has passages.
@@ -42,7 +42,7 @@ class DraftReader:
         if not (draft and hits):
             return self.reader(question, hits)
         prompt = self.reader.prompt or packaged_prompt(self.reader.mode)
-        with span("draft") as attributes:
+        with span("draft", text=draft) as attributes:
             answer = replace(self.reader, prompt=_with_draft(prompt, question, hits, draft))(question, hits)
             attributes.update(compared(draft, answer))
             return answer

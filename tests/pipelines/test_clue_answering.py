@@ -75,7 +75,7 @@ def test_a_draft_is_a_hint_and_its_conflict_with_the_evidence_is_traced():
     answer = answering(light, strong, hint=True)(QUESTION)
     assert "in Ashby" in strong.requests[0][-1]["content"]
     assert answer.text == "Tolmouth"
-    assert spans_of(answer, "draft") == [{"draft_f1": 0.0, "draft_conflict": True}]
+    assert spans_of(answer, "draft") == [{"text": "in Ashby", "draft_f1": 0.0, "draft_conflict": True}]
 
 
 def test_without_a_draft_reader_the_draft_is_not_shown():
