@@ -321,6 +321,8 @@ def _bar(total: int, progress: bool) -> tqdm[Any]:
 
 
 def _show_cost(bar: tqdm[Any], spent: Usage, total: int) -> None:
+    if bar.disable:  # it counts nothing then
+        return
     if spent.cost is None:
         bar.set_postfix_str(f"{spent.tokens} tokens, price unknown", refresh=False)
     elif spent.cost > 0:

@@ -123,7 +123,7 @@ def named_pipelines(names: Sequence[str], settings: Settings) -> dict[str, Setti
     """
     if doubled := [name for name in names if names.count(name) > 1]:
         raise ConfigError(f"the pipeline {doubled[0]!r} is named twice", "name each once")
-    return {name: _changed(settings, {"pipeline": name}, f"--pipelines {name}") for name in names}
+    return {name: changed_settings(settings, {"pipeline": name}, f"--pipelines {name}") for name in names}
 
 
 def sets_of(files: Sequence[Path], workspace: Path) -> tuple[QuestionSet, ...]:
@@ -151,14 +151,14 @@ def read_variants(file: Path, settings: Settings) -> tuple[dict[str, Settings], 
     sets = tuple(_set(file, number, table) for number, table in enumerate(content.pop("sets", []), 1))
     tables = {name: value for name, value in content.items() if isinstance(value, dict)}
     top = {name: value for name, value in content.items() if name not in tables}
-    base = _changed(settings, top, str(file))
+    base = changed_settings(settings, top, str(file))
     for name, table in tables.items():
         if "workspace" in table:
             raise ConfigError(
                 f"{file}, [{name}], workspace: all variants answer from one workspace",
                 "set it at the top of the file, or in each of the [[sets]]",
             )
-    return {name: _changed(base, table, f"{file}, [{name}]") for name, table in tables.items()}, sets
+    return {name: changed_settings(base, table, f"{file}, [{name}]") for name, table in tables.items()}, sets
 
 
 def _read_toml(file: Path) -> dict[str, Any]:
@@ -185,7 +185,7 @@ def _set(file: Path, number: int, table: Mapping[str, Any]) -> QuestionSet:
     return QuestionSet(table.get("name", found.name), found.questions, found.workspace)
 
 
-def _changed(settings: Settings, changes: Mapping[str, Any], place: str) -> Settings:
+def changed_settings(settings: Settings, changes: Mapping[str, Any], place: str) -> Settings:
     """The settings with changes, which were made in this place."""
     values = settings.model_dump(exclude_unset=True)
     for name, value in changes.items():

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from ragloom.errors import ConfigError
-from ragloom.pipelines.comparing import _changed as changed_settings
+from ragloom.pipelines.comparing import changed_settings
 from ragloom.pipelines.settings import Settings
 
 Value = str | int | float | bool  # a bool is always False: the setting's default

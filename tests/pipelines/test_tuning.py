@@ -214,6 +214,18 @@ def test_a_limit_on_tokens_holds_and_a_higher_one_goes_on(settings: Settings, tm
     assert [each.status for each in resumed.trials] == ["done", "done"]
 
 
+def test_a_limit_in_dollars_holds_and_needs_a_price(settings: Settings, tmp_path: Path):
+    priced = settings.model_copy(update={"model": "gpt-4o-mini", "max_tokens": 16})
+    plan = plan_for(priced, tmp_path, trials=2, k=(1, 30))
+    found = tuned(limited(plan, max_cost=0.001))
+    assert found.spent.cost is not None
+    assert 0.0004 < found.spent.cost <= 0.001
+    assert "dollars does not cover" in found.ended
+    assert tuned(replace(plan, objective=Objective("em", per_dollar=100.0))).base.score < found.base.score
+    with pytest.raises(BudgetExceeded, match="the model's price is unknown"):
+        tuned(limited(plan_for(settings, tmp_path, k=[1, 2]), max_cost=0.001))
+
+
 def test_a_limit_that_does_not_cover_the_base_is_an_error(settings: Settings, tmp_path: Path):
     with pytest.raises(BudgetExceeded, match="the base is not answered"):
         tuned(limited(plan_for(settings, tmp_path, k=[1, 2]), max_calls=5))
