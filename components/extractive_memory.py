@@ -18,6 +18,7 @@ from ragloom.components.tokenizing import Tokenizer
 
 _LONGEST = 400  # characters of a sentence; where marks are missing, a whole page would be one
 _PIECE = re.compile(rf"\S.{{0,{_LONGEST - 1}}}(?!\S)|\S{{1,{_LONGEST}}}")
+_BREAK = re.compile(r"(?<=\S)[ \t]*\n[ \t]*(?=(\w))")
 _NAME = re.compile(r"\w*\d\w*|(?<=[^\W_] )[^\W\d_a-z]\w+")  # a number, or no small letter within a sentence
 
 
@@ -30,7 +31,8 @@ class ExtractiveWriter:
     that were taken weigh nothing from then on, and passages that were taken from are marked down. Ties are in the order
     of the text. Depends on nothing but the passages, so that an entry changes only with them.
 
-    A longer sentence than 400 characters is cut into several at white space.
+    A longer sentence than 400 characters is cut into several at white space. A line that begins in a small letter goes
+    on with the sentence of the line before, as in texts that are wrapped.
 
     Args:
         entry_tokens: most tokens of the text; one sentence is taken even where it has more.
@@ -50,11 +52,15 @@ class ExtractiveWriter:
     @property
     def identity(self) -> str:
         """The version of the rules, and the number of tokens."""
-        return f"extractive 1 {self.entry_tokens} {self.words}"
+        return f"extractive 2 {self.entry_tokens} {self.words}"
 
     def __call__(self, passages: Group, /) -> str:
         """The sentences in their order, a line for each passage, behind its title where there are several."""
-        said = (_Sentence(number, text) for number, passage in enumerate(passages) for text in sentences(passage.text))
+        said = (
+            _Sentence(number, text)
+            for number, passage in enumerate(passages)
+            for text in sentences(_unwrapped(passage.text))
+        )
         found = list(dict.fromkeys(said))
         titles = [passage.label if len(passages) > 1 else "" for passage in passages]
         chosen: list[int] = []
@@ -107,6 +113,10 @@ def _best_first(found: Sequence[_Sentence], weights: Sequence[dict[int, float]])
         yield place
         taken[found[place].passage].update(weights[place])
         times[found[place].passage] += 1
+
+
+def _unwrapped(text: str) -> str:
+    return _BREAK.sub(lambda found: " " if found[1].islower() else found[0], text)
 
 
 def sentences(text: str) -> Iterator[str]:

@@ -40,6 +40,13 @@ def test_each_of_several_passages_has_its_line_and_title() -> None:
     ]
 
 
+def test_a_sentence_goes_on_over_wrapped_lines_and_ends_where_a_list_or_a_paragraph_does() -> None:
+    first = ExtractiveWriter(1, count_tokens=words)
+    assert first([Passage("", "Ada Quill built\n  the mill.")]) == "Ada Quill built the mill."
+    assert first([Passage("", "Ada Quill built\n- the mill")]) == "Ada Quill built"
+    assert first([Passage("", "Ada Quill built\n\nthe mill.")]) == "Ada Quill built"
+
+
 def test_one_sentence_is_taken_even_where_it_is_too_long() -> None:
     assert ExtractiveWriter(1)([Passage("", "Nothing of this fits. At all.")]) != ""
 
