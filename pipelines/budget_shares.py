@@ -42,7 +42,8 @@ class BudgetShares:
         with self._lock:
             idle = self._among - self._out
             self._out += 1
-            share = {name: left / idle if name == "cost" else left // idle for name, left in self._left.items()}
+            free = {name: max(0.0, left) for name, left in self._left.items()}
+            share = {name: left / idle if name == "cost" else left // idle for name, left in free.items()}
             self._take(share)
         seconds = self._budget.seconds
         seconds_left = None if seconds is None else max(0.0, seconds - (time.monotonic() - self._begun))
@@ -58,7 +59,7 @@ class BudgetShares:
 
     def _take(self, amounts: dict[str, float]) -> None:
         for name in self._left:
-            self._left[name] = max(0.0, self._left[name] - amounts[name])
+            self._left[name] -= amounts[name]  # below 0 where more was spent than shared: others' shares make up for it
 
 
 def _amounts(budget: Budget) -> dict[str, float]:

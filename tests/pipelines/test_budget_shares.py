@@ -28,6 +28,14 @@ def test_what_a_share_leaves_comes_back(spent: list[int], among: int) -> None:
     assert 1000 - sum(spent) - among < rest <= 1000 - sum(spent)
 
 
+def test_what_a_share_overspends_is_taken_from_what_the_others_give_back() -> None:
+    shares = BudgetShares(Budget(tokens=20), Usage(), among=2)
+    first, second = shares.take(), shares.take()
+    shares.settle(first, Usage(prompt_tokens=18))  # its last call took more than was thought
+    shares.settle(second, Usage())
+    assert shares.take().tokens == 1
+
+
 def test_all_work_within_the_same_seconds() -> None:
     shares = BudgetShares(Budget(seconds=60), Usage(), among=3)
     assert all(50 < (shares.take().seconds or 0) <= 60 for _ in range(3))
