@@ -32,6 +32,15 @@ def sample_workspace(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return build_workspace(tmp_path_factory.mktemp("sample") / "workspace")
 
 
+@pytest.fixture(scope="session")
+def postgres() -> Iterator[str]:
+    """The address of a Postgres server; what uses it makes schemas of its own."""
+    from postgres_server import postgres_server
+
+    with postgres_server() as url:
+        yield url
+
+
 @pytest.fixture
 def event_loop_of_the_thread() -> Iterator[None]:
     """One that is closed: LlamaIndex's synchronous calls take the thread's, and leave open the one they make."""

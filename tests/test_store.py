@@ -13,7 +13,6 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from postgres_server import postgres_server
 from store_model import build_index, entry
 
 from ragloom.errors import IndexMismatch, InputError, StoreError
@@ -22,12 +21,10 @@ from ragloom.types import Chunk, Reply, TokenLogprob, Usage, content_id, documen
 
 
 @pytest.fixture(scope="module", params=["SQLite", "Postgres"], autouse=True)
-def kept_in(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    if request.param == "SQLite":
-        yield request.param
-        return
-    with postgres_server(tmp_path_factory.mktemp("server")) as url, pytest.MonkeyPatch.context() as patch:
-        patch.setenv("RAGLOOM_DATABASE_URL", url)
+def kept_in(request: pytest.FixtureRequest) -> Iterator[str]:
+    with pytest.MonkeyPatch.context() as patch:
+        if request.param == "Postgres":
+            patch.setenv("RAGLOOM_DATABASE_URL", request.getfixturevalue("postgres"))
         yield request.param
 
 

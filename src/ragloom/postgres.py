@@ -11,7 +11,7 @@ from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 from typing import Any
 
-from ragloom.errors import ConfigError, InputError, StoreCorrupt, StoreError, StoreFull, StoreUnreachable
+from ragloom.errors import ConfigError, InputError, StoreCorrupt, StoreError, StoreFull, StoreLocked, StoreUnreachable
 from ragloom.tables import TALLY, Database, Row, Table, encodable, hashed_row, insert_sql, tally_row
 
 try:
@@ -41,6 +41,7 @@ class PostgresDatabase(Database):
 
     Raises:
         StoreUnreachable: the server does not answer, or does not let us in.
+        StoreError: there is no such schema, or one of something else.
     """
 
     _errors = (StoreError,)
@@ -48,9 +49,18 @@ class PostgresDatabase(Database):
     def __init__(self, folder: Path, url: str, name: str, *, write: bool) -> None:
         super().__init__(folder, f"the Postgres schema {name}", write=write)
         self._connection = _connect(url, name)
-        if not write:
-            self.execute("BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY")
-            self.execute("SELECT 1 FROM tally LIMIT 1")  # the snapshot is taken by the first statement
+        try:
+            if not write:
+                self.execute("BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY")
+            # The first statement takes the snapshot.
+            if self.execute("SELECT to_regclass('tally')") == [(None,)]:
+                raise StoreError(
+                    f"the Postgres schema {name} holds no workspace, though {folder} says so",
+                    "see that RAGLOOM_DATABASE_URL names the server and the database that it was made in",
+                )
+        except BaseException:
+            self._connection.close()
+            raise
 
     @classmethod
     def create(cls, url: str, name: str, contents: Mapping[Table, Sequence[Row]], indexes: Iterable[str] = ()) -> None:
@@ -165,10 +175,16 @@ def _translated(place: str) -> Iterator[None]:
         ) from error
     except _FULL as error:
         raise StoreFull(f"{place}: the server is full ({_first_line(error)})", "make room and try again") from error
+    except psycopg.errors.LockNotAvailable as error:  # the server or the address sets a limit; we wait
+        raise StoreLocked(f"{place} is being written by others ({_first_line(error)})", "try again") from error
     except (psycopg.OperationalError, psycopg.InterfaceError) as error:
         raise StoreUnreachable(
             f"{place} went away ({_first_line(error)})",
             "see that the server runs, and try again; what was saved is safe",
+        ) from error
+    except psycopg.errors.InsufficientPrivilege as error:
+        raise StoreError(
+            f"{place}: the server does not allow it ({_first_line(error)})", "have the role of the address granted it"
         ) from error
     except psycopg.Error as error:
         raise StoreCorrupt(f"{place} is damaged ({_first_line(error)})", "bring it back from a backup") from error

@@ -103,7 +103,9 @@ class SQLiteDatabase(Database):
         self.execute("COMMIT")
 
     def _roll_back(self) -> None:
-        if self._connection.in_transaction:  # SQLite may have rolled back by itself
+        with _translated(self._path):
+            begun = self._connection.in_transaction  # SQLite may have rolled back by itself
+        if begun:
             self.execute("ROLLBACK")
 
     def _close(self) -> None:

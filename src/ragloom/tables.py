@@ -92,7 +92,7 @@ class Database(ABC):
 
     @abstractmethod
     def _roll_back(self) -> None:
-        """Undo what was written since `_begin`, which may have been undone already."""
+        """Undo what was written since `_begin`, which may have been undone already, or not have come to its end."""
 
     @abstractmethod
     def _close(self) -> None: ...
@@ -206,10 +206,10 @@ class Database(ABC):
         with self._lock:
             if self._in_transaction:
                 raise RuntimeError("the workspace cannot be written while it is being written, in one thread")
-            self._begin(durable=durable)
-            self._in_transaction = True
             self._changes = {}
             try:
+                self._begin(durable=durable)
+                self._in_transaction = True
                 yield self
                 self._write_tallies()
                 self._commit()

@@ -104,7 +104,7 @@ def file_errors(folder: Path) -> Iterator[None]:
 
 def is_shared(folder: Path) -> bool:
     """Whether the folder's tables are, or will be when it is first written, in a Postgres server."""
-    return (folder / SHARED).exists() or (URL in os.environ and not (folder / FILE).exists())
+    return (folder / SHARED).exists() or (bool(os.environ.get(URL)) and not (folder / FILE).exists())
 
 
 def _open_shared(folder: Path, *, write: bool) -> Database:
@@ -117,12 +117,21 @@ def _open_shared(folder: Path, *, write: bool) -> Database:
         )
     path = folder / SHARED
     if not path.exists():
-        name = os.environ.get(NAME) or f"ragloom_{uuid4().hex[:12]}"
-        meta: list[Row] = [("schema_version", str(schema.VERSION)), ("store_id", uuid4().hex)]
-        contents: dict[Table, list[Row]] = {table: meta if table is schema.META else [] for table in schema.TABLES}
-        PostgresDatabase.create(url, name, contents, schema.INDEXES)
-        write_aside(path, partial(_write_name, name))
+        lease = Lease.take(folder / "lock", timeout_s=60)  # else two processes would make two, and one be forgotten
+        try:
+            if not path.exists():
+                name = os.environ.get(NAME) or f"ragloom_{uuid4().hex[:12]}"
+                PostgresDatabase.create(url, name, _empty(str(schema.VERSION)), schema.INDEXES)
+                write_aside(path, partial(_write_name, name))
+        finally:
+            lease.release()
     return _of_known_version(PostgresDatabase(folder, url, _schema_name(path), write=write), write=write)
+
+
+def _empty(version: str | int) -> dict[Table, list[Row]]:
+    """The tables of a new workspace."""
+    meta: list[Row] = [("schema_version", version), ("store_id", uuid4().hex)]
+    return {table: meta if table is schema.META else [] for table in schema.TABLES}
 
 
 def _write_name(name: str, path: Path) -> None:
@@ -176,10 +185,7 @@ def _readable_in_place(path: Path) -> bool:
 def _create(path: Path) -> None:
     if _wal_has_content(path):  # SQLite would throw it away
         raise StoreCorrupt(f"{path} is gone, but {FILE}-wal beside it is not", "bring it back, or use a new folder")
-    meta = [("schema_version", schema.VERSION), ("store_id", uuid4().hex)]
-    SQLiteDatabase.create(
-        path, {table: meta if table is schema.META else [] for table in schema.TABLES}, schema.INDEXES
-    )
+    SQLiteDatabase.create(path, _empty(schema.VERSION), schema.INDEXES)
 
 
 def _open(path: Path, *, write: bool) -> Database:

@@ -17,7 +17,6 @@ from typing import Literal
 
 import psutil
 import pytest
-from postgres_server import postgres_server
 from scripted_endpoint import ScriptedEndpoint
 
 from ragloom.__main__ import main
@@ -65,13 +64,7 @@ def free_port() -> int:
 
 
 @pytest.fixture(scope="module")
-def database(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    with postgres_server(tmp_path_factory.mktemp("server")) as url:
-        yield url
-
-
-@pytest.fixture(scope="module")
-def dask(database: str) -> Iterator[str]:
+def dask(postgres: str) -> Iterator[str]:
     """Address of a scheduler with two workers."""
     from distributed import Client
 
@@ -79,7 +72,7 @@ def dask(database: str) -> Iterator[str]:
     address = f"tcp://127.0.0.1:{port}"
     scheduler = ("distributed.cli.dask_scheduler", "--host", "127.0.0.1", "--port", str(port), "--no-dashboard")
     with pytest.MonkeyPatch.context() as environment, process(*scheduler):
-        environment.setenv("RAGLOOM_DATABASE_URL", database)  # which only new workspaces heed
+        environment.setenv("RAGLOOM_DATABASE_URL", postgres)  # which only new workspaces heed
         with dask_worker(address), dask_worker(address):
             with Client(address, timeout=60, set_as_default=False) as client:
                 client.wait_for_workers(2, timeout=60)
@@ -150,11 +143,11 @@ def test_workers_write_a_workspace_in_postgres_themselves(
     endpoint: ScriptedEndpoint,
     many: Path,
     dask: str,
-    database: str,
+    postgres: str,
     monkeypatch: pytest.MonkeyPatch,
     caplog: pytest.LogCaptureFixture,
 ) -> None:
-    monkeypatch.setenv("RAGLOOM_DATABASE_URL", database)
+    monkeypatch.setenv("RAGLOOM_DATABASE_URL", postgres)
     tight = settings.model_copy(update={"max_calls": COUNT})
     result = batch_qa(str(many), tight, slice_size=12, cluster=Cluster("dask", dask, 2))
     assert (result["done"], result["stopped"], endpoint.count) == (COUNT, "", COUNT)
