@@ -26,7 +26,7 @@ from ragloom.flows.build_memory import build_memory
 from ragloom.flows.calibrate_gate import calibrate_gate
 from ragloom.flows.clusters import Cluster, check_cluster
 from ragloom.flows.compare_pipelines import compare_pipelines
-from ragloom.flows.connecting import connected
+from ragloom.flows.connecting import check_server, connected
 from ragloom.flows.evaluate import evaluate
 from ragloom.flows.index_corpus import index_corpus
 from ragloom.flows.reconciling import reconcile
@@ -66,6 +66,7 @@ def run_flow(args: argparse.Namespace, settings: Settings) -> int:
             logging.getLogger(name).addFilter(_without_traceback)
     if args.cron is not None:
         first = next_run(args.cron, args.timezone)
+        check_server()
         print(f"{flow.name}/{args.deployment}: the next run is at {first}", file=sys.stderr)  # noqa: T201
         serve(flow, parameters, deployment=args.deployment, cron=args.cron, timezone=args.timezone)
         return 0
