@@ -270,7 +270,7 @@ def _stream(piece: str) -> None:
 def _print_answer(answer: Answer, store: Store, *, streamed: bool, trace: bool) -> None:
     say("" if streamed else answer.text)
     if answer.abstained:
-        say("(the passages do not hold the answer)")
+        say("(the passages do not hold the answer)" if answer.hits else "(no answer)")
     chunks = {hit.chunk.id: hit.chunk for hit in answer.hits}
     for citation in answer.citations:
         document, chunk = store.document(citation.document_id), chunks[citation.chunk_id]
