@@ -284,14 +284,18 @@ def check_variants(plan: Plan) -> None:
     """See that the variants differ, before any is paid for.
 
     Raises:
-        ConfigError: two are the same run.
+        ConfigError: two are the same run, or one has settings that no run can have.
     """
     each = plan.sets[0]
     asked = plan.asked(each)
     with Store.open(each.workspace) as store:
         known: dict[str, str] = {}
         for variant, settings in plan.variants.items():
-            first = known.setdefault(batch_id(settings, asked, store), variant)
+            try:
+                run_id = batch_id(settings, asked, store)
+            except ConfigError as error:
+                raise ConfigError(f"the variant {variant!r} cannot be run: {error.problem}", error.remedy) from None
+            first = known.setdefault(run_id, variant)
             if first != variant:
                 raise ConfigError(
                     f"the variants {first!r} and {variant!r} are the same: no setting that matters differs",

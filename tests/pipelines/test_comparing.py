@@ -171,6 +171,13 @@ def test_variants_that_are_the_same_run_are_refused(plan: Plan, endpoint: Script
     assert endpoint.count == 0
 
 
+def test_a_variant_whose_settings_no_run_can_have_is_named(plan: Plan, endpoint: ScriptedEndpoint):
+    nowhere = plan.variants["single"].model_copy(update={"base_url": None})
+    with pytest.raises(ConfigError, match="the variant 'nowhere' cannot be run: there is no local model 'scripted'"):
+        answer_plan(Plan({**plan.variants, "nowhere": nowhere}, plan.sets), progress=False)
+    assert endpoint.count == 0
+
+
 def test_a_variant_that_fails_leaves_the_others_be(tmp_path: Path, plan: Plan):
     broken = plan.variants["single"].model_copy(update={"prompt": tmp_path / "missing.txt"})
     dead = plan.variants["single"].model_copy(update={"base_url": "http://127.0.0.1:9/v1", "deadline_s": 0.5})
