@@ -82,11 +82,13 @@ def _settled(file: Path, client: SyncPrefectClient) -> DeadRun | None:
     except StoreLocked:
         return None  # it lives
     try:
-        flow_run = client.read_flow_run(UUID(file.stem))
-    except ObjectNotFound:
+        dead = _crashed(client.read_flow_run(UUID(file.stem)), UUID(file.suffix[1:]), holder, client)
+    except Exception as error:
+        file.write_text(json.dumps(holder), encoding="utf-8")  # the lease has put this process there
         lease.release()
-        return None  # another server's
-    dead = _crashed(flow_run, UUID(file.suffix[1:]), holder, client)
+        if isinstance(error, ObjectNotFound):
+            return None  # another server's
+        raise
     lease.release()
     file.unlink(missing_ok=True)
     return dead

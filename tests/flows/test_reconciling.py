@@ -4,8 +4,10 @@ from pathlib import Path
 from uuid import UUID, uuid4
 
 import pytest
+from httpx import TransportError
 from prefect.client.orchestration import get_client
 from prefect.client.schemas.objects import State
+from prefect.settings import PREFECT_API_URL, PREFECT_CLIENT_MAX_RETRIES, temporary_settings
 from prefect.states import Cancelling, Running
 
 from ragloom.errors import InputError
@@ -111,8 +113,24 @@ def test_a_killed_run_that_was_cancelled_since_is_set_to_crashed(settings: Setti
 
 def test_a_run_of_another_server_is_left_to_it(settings: Settings):
     lock(settings, uuid4(), uuid4()).release()
+    (file,) = files(settings)
+    holder = json.loads(file.read_text("utf-8")) | {"pid": 4711}
+    file.write_text(json.dumps(holder), encoding="utf-8")
     assert reconcile(settings.workspace) == []
-    assert len(files(settings)) == 1
+    assert json.loads(file.read_text("utf-8")) == holder
+
+
+def test_a_server_that_does_not_answer_leaves_everything_to_the_next_time(settings: Settings):
+    run_id = killed(settings)
+    (file,) = files(settings)
+    before = file.read_text("utf-8")
+    with (
+        temporary_settings({PREFECT_API_URL: "http://127.0.0.1:9/api", PREFECT_CLIENT_MAX_RETRIES: 0}),
+        pytest.raises(TransportError),
+    ):
+        reconcile(settings.workspace)
+    assert file.read_text("utf-8") == before
+    assert [dead.id for dead in reconcile(settings.workspace)] == [str(run_id)]
 
 
 def test_a_workspace_without_flow_runs_has_none_to_reconcile(settings: Settings):
