@@ -86,7 +86,7 @@ def test_a_slice_is_a_task(
     assert batch_qa(many(tmp_path, 70), settings, slice_size=12)["answered"] == 70
     assert endpoint.count == 70
     slices = [record.getMessage() for record in caplog.records if record.getMessage().startswith("slice ")]
-    assert slices == [f"slice {number} of 3: {size} answered" for number, size in ((1, 23), (2, 23), (3, 24))]
+    assert slices == [f"slice {number} of 3: {size} answered" for number, size in ((1, 22), (2, 24), (3, 24))]
     assert [record.name for record in caplog.records].count("prefect.task_runs") == 3
 
 
