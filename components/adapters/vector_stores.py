@@ -103,26 +103,28 @@ class _Ledger:
 
     @classmethod
     def read(cls, file: Path, model: str) -> _Ledger:
+        """The ledger in the file, begun where there is none; nothing is changed in a file that is no ledger."""
         ledger = cls(file)
-        lines = file.read_text(encoding="utf-8").splitlines(keepends=True) if file.exists() else []
-        if lines and not lines[-1].endswith("\n"):  # torn off by a kill or a full disk
-            lines.pop()
-            file.write_text("".join(lines), encoding="utf-8")
-        for number, line in enumerate(lines, 1):
+        whole, torn = _lines(file)
+        for number, line in enumerate(whole, 1):
             try:
                 entry = json.loads(line)
-                built = entry.get("model", model)
+                built = entry["model"] if number == 1 else model
                 ledger._apply(entry)
-            except (AttributeError, TypeError, ValueError) as error:
-                raise InputError(
-                    f"{file}, line {number}: no entry of a ledger: {error}", "is it another file?"
-                ) from None
+            except (AttributeError, KeyError, TypeError, ValueError) as error:
+                raise _no_ledger(file, number, f"{type(error).__name__}: {error}") from None
             if built != model:
                 raise IndexMismatch(
                     f"{file} is of vectors of {built}, and these are of {model}", "use a new store with a new ledger"
                 )
-        if not lines:
-            ledger.write({"model": model})
+        begin = {"model": model}
+        if torn and not whole and not json.dumps(begin).startswith(torn):
+            raise _no_ledger(file, 1, "no line is whole")
+        if torn:  # by a kill or a full disk
+            os.truncate(file, file.stat().st_size - len(torn.encode()))
+        if not whole:
+            file.parent.mkdir(parents=True, exist_ok=True)
+            ledger.write(begin)
         return ledger
 
     def write(self, entry: dict[str, Any]) -> None:
@@ -138,3 +140,16 @@ class _Ledger:
             self.revisions.pop(chunk_id, None)
         self.revisions |= dict.fromkeys(entry.get("begun", ()), "")
         self.revisions |= entry.get("put", {})
+
+
+def _lines(file: Path) -> tuple[list[str], str]:
+    """The whole lines of a file, none where it is missing, and the part of a line that it ends with."""
+    try:
+        *whole, torn = file.read_bytes().decode().split("\n") if file.exists() else [""]
+    except (OSError, UnicodeDecodeError) as error:
+        raise InputError(f"cannot read the ledger {file}: {error}", "is it another file?") from None
+    return whole, torn
+
+
+def _no_ledger(file: Path, line: int, reason: str) -> InputError:
+    return InputError(f"{file}, line {line}: no entry of a ledger: {reason}", "is it another file?")

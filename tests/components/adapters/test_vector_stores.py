@@ -223,6 +223,27 @@ def test_a_file_that_is_no_ledger_is_named(tmp_path: Path, line: str):
         index_into(langchain_store(), CHUNKS[:2], ledger)
 
 
+@pytest.mark.parametrize("text", ["my notes", '{"id": 1, "question": "Why?"}\n', "\n", "notes\nof mine", b"\xff\n"])
+def test_a_file_of_somebody_else_is_left_as_it_was(tmp_path: Path, text: str | bytes):
+    other = tmp_path / "other.jsonl"
+    content = text if isinstance(text, bytes) else text.encode()
+    other.write_bytes(content)
+    with pytest.raises(InputError, match="is it another file"):
+        index_into(langchain_store(), CHUNKS[:2], other)
+    assert other.read_bytes() == content
+
+
+@pytest.mark.parametrize("torn", ["", "{", '{"model": "see'])
+def test_a_ledger_that_was_torn_off_at_its_beginning_is_begun_again(tmp_path: Path, torn: str):
+    ledger = tmp_path / "folder" / "ledger.jsonl"
+    if torn:
+        ledger.parent.mkdir()
+        ledger.write_text(torn, encoding="utf-8")
+    vectors = keeping_store()
+    for added in (2, 0):
+        assert index_into(vectors, CHUNKS[:2], ledger).added == added
+
+
 def test_a_store_that_cannot_delete_says_so(tmp_path: Path):
     vectors, ledger = LlamaIndexVectors(AddingStore(), SeededEmbedder()), tmp_path / "ledger.jsonl"
     index_into(vectors, CHUNKS[:3], ledger)
