@@ -21,12 +21,13 @@ _OURS = {*_DEFAULTS, _META, SCORE, _STORED}
 def metadata_of(chunk: Chunk) -> dict[str, Any]:
     """The chunk's meta, and beside it `title`, `document_id`, `position` and `start` where they say something.
 
-    Meta of such a name stands under `ragloom_meta`, so that nothing overwrites anything.
+    Meta of such a name stands under `ragloom_meta` where it would be taken for the chunk's own, so that nothing
+    overwrites anything.
     """
-    metadata: dict[str, Any] = {name: value for name, value in chunk.meta.items() if name not in _OURS}
-    metadata |= {name: getattr(chunk, name) for name, unset in _DEFAULTS.items() if getattr(chunk, name) != unset}
-    hidden = {name: value for name, value in chunk.meta.items() if name in _OURS}
-    return metadata | ({_META: hidden} if hidden else {})
+    told = {name: getattr(chunk, name) for name, unset in _DEFAULTS.items() if getattr(chunk, name) != unset}
+    hidden = {name: value for name, value in chunk.meta.items() if name in told or _is_ours(name, value)}
+    rest = {name: value for name, value in chunk.meta.items() if name not in hidden}
+    return rest | told | ({_META: hidden} if hidden else {})
 
 
 def chunk_from(passage_id: str | None, text: str, metadata: Mapping[str, Any]) -> Chunk:
@@ -38,10 +39,15 @@ def chunk_from(passage_id: str | None, text: str, metadata: Mapping[str, Any]) -
         return _restored(text, metadata[_STORED])
     rest = {str(name): plain(value) for name, value in metadata.items() if name not in {SCORE, _META}}
     hidden = metadata.get(_META)
-    fields = {name: rest.pop(name) for name, unset in _DEFAULTS.items() if type(rest.get(name)) is type(unset)}
+    fields = {name: rest.pop(name) for name in _DEFAULTS if name in rest and _is_ours(name, rest[name])}
     meta = rest | (plain(hidden) if isinstance(hidden, Mapping) else {})
     own_id = passage_id or content_id(str(fields.get("document_id", "")), str(fields.get("start", 0)), text)
     return Chunk(own_id, text, **fields, meta=meta)
+
+
+def _is_ours(name: str, value: Any) -> bool:
+    """Whether metadata of that name is read as something else than the chunk's meta."""
+    return type(value) is type(_DEFAULTS[name]) if name in _DEFAULTS else name in _OURS
 
 
 def plain(value: Any) -> Any:  # Any: whatever somebody else keeps as metadata

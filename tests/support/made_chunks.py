@@ -15,9 +15,9 @@ JSON = st.recursive(
     lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=5), inner, max_size=3),
     max_leaves=6,
 )
-NAMES = st.text(max_size=5) | st.sampled_from(
-    ["title", "document_id", "position", "start", "score", "ragloom", "ragloom_meta", "ragloom_score", "source"]
-)
+_TAKEN = ["title", "document_id", "position", "start", "ragloom", "ragloom_meta", "ragloom_score"]
+OTHER_NAMES = st.text(max_size=5).filter(lambda name: name not in _TAKEN)
+NAMES = OTHER_NAMES | st.sampled_from([*_TAKEN, "score", "source"])
 CHUNKS = st.builds(
     Chunk,
     id=st.text(min_size=1, max_size=12),

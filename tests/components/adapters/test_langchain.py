@@ -16,7 +16,7 @@ from langchain_core.prompts import ChatPromptTemplate
 from langchain_core.retrievers import BaseRetriever
 from langchain_core.runnables import RunnableLambda, RunnablePassthrough
 from langchain_core.vectorstores import InMemoryVectorStore, VectorStore
-from made_chunks import CHUNKS, HITS, SeededEmbedder, numbered_chunks
+from made_chunks import CHUNKS, HITS, OTHER_NAMES, SeededEmbedder, numbered_chunks
 
 from ragloom import Budget, Run, span
 from ragloom.components.adapters.langchain import (
@@ -107,7 +107,7 @@ def test_a_chunk_comes_back_from_a_document_as_it_was(chunk: Chunk):
     assert chunk_of(document_of(chunk)) == chunk
 
 
-@given(st.text(), st.dictionaries(st.text(), st.integers() | st.text()), st.none() | st.text(min_size=1))
+@given(st.text(), st.dictionaries(OTHER_NAMES, st.integers() | st.text()), st.none() | st.text(min_size=1))
 def test_a_document_comes_back_from_a_chunk_as_it_was(text: str, metadata: dict[str, Any], given_id: str | None):
     document = Document(text, id=given_id, metadata=metadata)
     back = document_of(chunk_of(document))

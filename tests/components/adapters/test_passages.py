@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from made_chunks import CHUNKS, JSON
+from made_chunks import CHUNKS, JSON, OTHER_NAMES
 
 from ragloom.components.adapters.passages import (
     chunk_from,
@@ -31,7 +31,7 @@ def test_a_chunk_comes_back_from_a_vector_store_as_it_was(chunk: Chunk):
     assert chunk_from("an id the store made up", stored_text(chunk), metadata) == chunk
 
 
-@given(st.dictionaries(st.text(max_size=5), JSON, max_size=4), st.text(max_size=20))
+@given(st.dictionaries(OTHER_NAMES, JSON, max_size=4), st.text(max_size=20))
 def test_metadata_of_somebody_else_comes_back_as_it_was(metadata: dict[str, Any], text: str):
     assert metadata_of(chunk_from("1", text, metadata)) == metadata
 
@@ -42,8 +42,10 @@ def test_a_title_of_somebody_else_is_the_chunks_title():
 
 
 def test_a_position_that_is_no_number_stays_in_the_meta():
-    chunk = chunk_from("1", "text", {"position": "left", "start": True})
-    assert (chunk.position, chunk.start, chunk.meta) == (0, 0, {"position": "left", "start": True})
+    metadata = {"position": "left", "start": True}
+    chunk = chunk_from("1", "text", metadata)
+    assert (chunk.position, chunk.start, chunk.meta) == (0, 0, metadata)
+    assert metadata_of(chunk) == metadata
 
 
 def test_a_passage_without_an_id_gets_the_same_one_every_time():
