@@ -376,14 +376,8 @@ class Store:
 
     def items(self, run_id: str, *, status: Collection[str] | None = None) -> list[Item]:
         """The run's items in the order of its questions: all, or those with one of the statuses."""
-        number = self._run_row(run_id)[4]
-        rows = self._database.rows(schema.ITEMS, "run_id = ?", (run_id,))
-        if len(rows) != number:
-            raise StoreCorrupt(
-                f"the run {run_id!r} in {self.folder} has {len(rows)} of its {number} questions",
-                "begin it again to add the others",
-            )
-        return [_item(row) for row in sorted(rows, key=lambda row: row[2]) if status is None or row[3] in status]
+        rows = sorted(self._item_rows(self._run_row(run_id)), key=lambda row: row[2])
+        return [_item(row) for row in rows if status is None or row[3] in status]
 
     def commit_item(
         self, run_id: str, question_id: str, *, status: Literal["done", "failed"], result: Mapping[str, Any]
@@ -441,8 +435,18 @@ class Store:
     def _stored_run(self, row: Row) -> StoredRun:
         run_id, kind, config, created, _, _ = row
         counts: dict[Status, int] = {"pending": 0, "done": 0, "failed": 0}
-        counts.update(Counter(item.status for item in self.items(run_id)))
+        counts.update(Counter(item[3] for item in self._item_rows(row)))
         return StoredRun(run_id, kind, json.loads(config), created, counts)
+
+    def _item_rows(self, run: Row) -> list[Row]:
+        run_id, number = run[0], run[4]
+        rows = self._database.rows(schema.ITEMS, "run_id = ?", (run_id,))
+        if len(rows) != number:
+            raise StoreCorrupt(
+                f"the run {run_id!r} in {self.folder} has {len(rows)} of its {number} questions",
+                "begin it again to add the others",
+            )
+        return rows
 
     # ---- Derived files
 
