@@ -8,9 +8,10 @@ from typing import Any, ParamSpec, TypeVar
 from prefect import Flow, Task, flow, task
 from prefect.artifacts import create_table_artifact
 from prefect.cache_policies import NO_CACHE
-from prefect.client.schemas.objects import State, TaskRun
+from prefect.client.schemas.objects import FlowRun, State, TaskRun
 
 from ragloom.errors import RagloomError
+from ragloom.flows.orphans import end_with_parent
 from ragloom.flows.reconciling import forget_process, note_process
 from ragloom.pipelines.report import Table
 
@@ -19,19 +20,24 @@ R = TypeVar("R")
 
 
 def job(work: Callable[P, R]) -> Flow[P, R]:
-    """A flow of which Prefect keeps no results, and which does not stay Running when its process is killed.
+    """A flow of which Prefect keeps no results, and which neither stays Running nor goes on when a process is killed.
 
     Its parameters have `settings` among them, whose workspace tells who lives, see `reconciling`.
     """
     as_flow = flow(
         persist_result=False,
-        on_running=[note_process],
+        on_running=[note_process, _end_with_parent],
         on_completion=[forget_process],
         on_failure=[forget_process],
         on_cancellation=[forget_process],
         on_crashed=[forget_process],
     )
     return as_flow(work)
+
+
+def _end_with_parent(flow: Flow[..., Any], flow_run: FlowRun, state: State[Any]) -> None:
+    """A hook for when a flow begins to run."""
+    end_with_parent()
 
 
 def step(work: Callable[P, R]) -> Task[P, R]:
