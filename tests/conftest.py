@@ -41,6 +41,15 @@ def postgres() -> Iterator[str]:
         yield url
 
 
+@pytest.fixture(scope="session")
+def prefect_server() -> Iterator[None]:
+    """Prefect has a server, and a home folder that is not the user's."""
+    from prefect_server import prefect_server
+
+    with prefect_server():
+        yield
+
+
 @pytest.fixture
 def event_loop_of_the_thread() -> Iterator[None]:
     """One that is closed: LlamaIndex's synchronous calls take the thread's, and leave open the one they make."""

@@ -69,6 +69,8 @@ def reader(sample: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Ite
 @pytest.mark.model
 @pytest.mark.usefixtures("event_loop_of_the_thread")
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.stem)
-def test_a_page_can_be_followed(page: Path, reader: Reader) -> None:
+def test_a_page_can_be_followed(page: Path, reader: Reader, request: pytest.FixtureRequest) -> None:
+    if page.stem == "scheduling":
+        request.getfixturevalue("prefect_server")  # else each of its commands starts one, for the user's own history
     for block in blocks(page):
         reader.follow(block)

@@ -1,33 +1,16 @@
-"""Prefect for tests: a home folder of its own, and one embedded server for the whole session."""
+"""Settings, documents and questions for flows."""
 
 import json
-import os
-import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
+import prefect_server  # noqa: F401 - before anything else imports Prefect
 import pytest
 from scripted_endpoint import ScriptedEndpoint, answers_from
 
-# Prefect reads its settings when it is first imported, from the user's home and environment unless told otherwise.
-_home = tempfile.TemporaryDirectory(prefix="ragloom-prefect-")
-for name in [name for name in os.environ if name.startswith("PREFECT_")]:
-    del os.environ[name]
-os.environ["PREFECT_HOME"] = _home.name
-
-from prefect.logging.configuration import setup_logging  # noqa: E402
-from prefect.testing.utilities import prefect_test_harness  # noqa: E402
-
-from ragloom.pipelines.settings import Settings  # noqa: E402
+from ragloom.pipelines.settings import Settings
 
 CAPITALS = {"France": "Paris", "Italy": "Rome", "Spain": "Madrid"}
-
-
-@pytest.fixture(scope="session")
-def prefect_server() -> Iterator[None]:
-    with prefect_test_harness(server_startup_timeout=120):
-        setup_logging()  # its console keeps the stderr of now: that of a test with capsys would be closed for the next
-        yield
 
 
 @pytest.fixture
