@@ -2,7 +2,6 @@
 
 import asyncio
 import json
-import re
 import socket
 import threading
 from collections.abc import Iterator
@@ -138,18 +137,6 @@ def test_a_llama_index_query_engine_gets_an_answer_with_source_nodes(served: Ser
     response = Ragloom(base_url=f"{served.url}/v1").query(QUESTION)
     assert str(response) == "Ines Corvale"
     assert response.source_nodes[0].metadata["source"] == "gannet-point-light.md"
-
-
-GUIDE = (Path(__file__).parents[1] / "docs" / "serving.md").read_text(encoding="utf-8")
-
-
-@pytest.mark.parametrize("code", re.findall(r"^```python\n(.*?)^```$", GUIDE, re.MULTILINE | re.DOTALL))
-def test_the_code_of_the_guide_answers(served: Served, code: str, capsys: pytest.CaptureFixture[str]):
-    here = code.replace("http://127.0.0.1:8100", served.url).replace('"hybrid"', '"single"')
-    exec(compile(here, "serving.md", "exec"), {"__name__": "guide"})
-    printed = capsys.readouterr().out
-    assert printed.startswith("Ines Corvale")
-    assert "gannet-point-light.md" in printed
 
 
 def test_only_the_last_message_is_asked(served: Served):

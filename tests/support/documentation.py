@@ -2,7 +2,8 @@
 
 Commands run in a folder with the sample (`docs/sample`) and, as after the tutorial, its workspace and its questions as
 `questions.jsonl` and `labelled.jsonl`. The model is a scripted endpoint. The python blocks of a page share their names.
-`text` blocks are no code: they show what comes out.
+`text` blocks show what comes out, or what needs a server that stays or other machines: of these no command is run, and
+those of ragloom are only understood.
 """
 
 from __future__ import annotations
@@ -18,10 +19,12 @@ from pathlib import Path
 from typing import Any
 
 from ragloom.__main__ import main
+from ragloom.arguments import command_line
 
 ROOT = Path(__file__).parents[2]
 _BLOCK = re.compile(r"^( *)```(\w*)[^\n]*\n(.*?)^\1```$", re.MULTILINE | re.DOTALL)
-_OWN_MODEL = re.compile(r"http://localhost:8000/v1")  # where pages have the reader's own model
+_OWN_MODEL = "http://localhost:8000/v1"  # where pages have the reader's own model
+_SERVED = "http://127.0.0.1:8100"  # where `ragloom serve` listens by itself
 
 
 @dataclass(frozen=True)
@@ -58,11 +61,12 @@ class Reader:
     model: str
     export: Callable[[str, str], None]
     names: dict[str, Any] = field(default_factory=dict)
+    _served: str = _SERVED
     _servers: list[subprocess.Popen[str]] = field(default_factory=list)
 
     def follow(self, block: Block) -> None:
         """Do what the block says; an error that names its line where that fails."""
-        text = _OWN_MODEL.sub(self.model, block.text)
+        text = block.text.replace(_OWN_MODEL, self.model).replace(_SERVED, self._served)
         if block.kind == "python":
             exec(compile(text, f"<line {block.line}>", "exec"), self.names)
         elif block.kind in {"", "bash"}:
@@ -75,6 +79,9 @@ class Reader:
             json.loads(text)
         else:
             assert block.kind == "text", f"line {block.line}: {block.kind!r} blocks are not run"
+            for command in _commands(text):
+                if said := re.match(r"(?:\$ )?ragloom (.*)", command):
+                    command_line().parse_args(shlex.split(said[1]))
 
     def leave(self) -> None:
         """Stop the servers that are running."""
@@ -96,7 +103,7 @@ class Reader:
         elif command.startswith(("pip install", "make ")):
             pass  # what they set up is there
         elif command.endswith("&"):
-            self._serve(command.removesuffix("&"))
+            self._serve(f"{command.removesuffix('&')} --port 0")
         elif command.startswith("ragloom ") and not re.search("[|<>;]", command):
             assert main(shlex.split(command)[1:]) == 0, command  # the same without a new interpreter
         else:
@@ -115,7 +122,8 @@ class Reader:
         said = []
         for line in server.stdout or ():
             said.append(line)
-            if "http://" in line:
+            if listens := re.search(r"http://[\w.:]+", line):
+                self._served = listens[0]
                 return
         raise AssertionError(f"{command} ended: {''.join(said)}")
 
