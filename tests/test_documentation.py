@@ -24,8 +24,10 @@ def sample(tmp_path_factory: pytest.TempPathFactory) -> Path:
     questions = (ROOT / "docs" / "sample" / "questions.jsonl").read_text(encoding="utf-8")
     (folder / "questions.jsonl").write_text(questions, encoding="utf-8")
     (folder / "labelled.jsonl").write_text("".join(_labelled(questions, times=4)), encoding="utf-8")
-    indexed = main(["index", str(folder / "docs/sample/corpus"), "--workspace", str(folder / "workspace")])
-    assert indexed == 0
+    workspace = ("--workspace", str(folder / "workspace"))
+    assert main(["index", str(folder / "docs/sample/corpus"), *workspace]) == 0
+    # Every index is made once, rather than for each page that needs it.
+    assert main(["eval", str(folder / "questions.jsonl"), "--retrievers", "fused", "graph", *workspace]) == 0
     return folder
 
 
