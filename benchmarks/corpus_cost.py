@@ -1,6 +1,6 @@
 """What a passage costs on the disk, in memory and in processor time, by the size of the corpus.
 
-    python benchmarks/corpus_cost.py --corpus ../shared/datasets/2wikimultihopqa/corpus.json --passages 6119 50000
+    python benchmarks/corpus_cost.py --passages 6119 50000 [--corpus FILE]
 
 Beyond their number the passages are copies with the words shuffled. Vectors are random: what a model takes to make them
 is not part of it. Memory is the most that a process held which opened the index and searched, less that of one which
@@ -26,6 +26,7 @@ from ragloom.pipelines.indexing import index_corpus, open_bm25, open_dense
 from ragloom.store import Store
 from ragloom.types import Retriever, content_id
 
+CORPUS = Path(__file__).resolve().parents[2] / "shared" / "datasets" / "2wikimultihopqa" / "corpus.json"
 DIMENSIONS = 384
 QUERIES = ["Which film was directed in Paris?", "Who is the mother of the king?", "Where was the singer born?"] * 20
 
@@ -114,7 +115,7 @@ def measure(corpus: Path, count: int, folder: Path) -> None:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--corpus", type=Path, help="JSON list of passages with title and text")
+    parser.add_argument("--corpus", type=Path, default=CORPUS, help="JSON list of passages with title and text")
     parser.add_argument("--passages", type=int, nargs="+", default=[6119, 50000])
     parser.add_argument("--search", nargs=2, help=argparse.SUPPRESS)
     arguments = parser.parse_args()
