@@ -15,8 +15,8 @@ from typing import Literal
 
 from ragloom.components.clue_reading import repeats
 from ragloom.components.clues import Clue, Clues
-from ragloom.components.extractive_memory import sentences
 from ragloom.components.memory import Entry, Memory
+from ragloom.components.sentences import sentences
 from ragloom.components.tokenizing import STOP_WORDS, Tokenizer
 from ragloom.run import span
 

@@ -12,12 +12,10 @@ from math import sqrt
 from typing import NamedTuple
 
 from ragloom.components.completions import estimate_tokens
-from ragloom.components.interleaving import first_sentence
 from ragloom.components.memory_groups import Group
+from ragloom.components.sentences import sentences
 from ragloom.components.tokenizing import Tokenizer
 
-_LONGEST = 400  # characters of a sentence; where marks are missing, a whole page would be one
-_PIECE = re.compile(rf"\S.{{0,{_LONGEST - 1}}}(?!\S)|\S{{1,{_LONGEST}}}")
 _BREAK = re.compile(r"(?<=\S)[ \t]*\n[ \t]*(?=(\w))")
 _NAME = re.compile(r"\w*\d\w*|(?<=[^\W_] )[^\W\d_a-z]\w+")  # a number, or no small letter within a sentence
 
@@ -117,16 +115,3 @@ def _best_first(found: Sequence[_Sentence], weights: Sequence[dict[int, float]])
 
 def _unwrapped(text: str) -> str:
     return _BREAK.sub(lambda found: " " if found[1].islower() else found[0], text)
-
-
-def sentences(text: str) -> Iterator[str]:
-    """The sentences of a text, white space made single spaces; none is longer than 400 characters.
-
-    >>> list(sentences("Dr. Low came. He\\n\\nleft!"))
-    ['Dr. Low came.', 'He', 'left!']
-    """
-    for line in text.splitlines():
-        rest = " ".join(line.split())
-        while sentence := first_sentence(rest):
-            rest = rest[rest.index(sentence) + len(sentence) :].lstrip()
-            yield from _PIECE.findall(sentence)

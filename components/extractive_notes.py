@@ -10,8 +10,8 @@ import re
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import KW_ONLY, dataclass, field
 
-from ragloom.components.interleaving import first_sentence
 from ragloom.components.note_claims import MOST_QUERIES, Claim, Draft, Note, Plan
+from ragloom.components.sentences import first_sentence
 from ragloom.components.tokenizing import Tokenizer
 from ragloom.types import Chunk, Hit
 

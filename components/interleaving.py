@@ -16,16 +16,12 @@ from typing import Literal
 from ragloom.components.completions import estimate_tokens
 from ragloom.components.fusion import min_max
 from ragloom.components.passage_prompts import Prompt
+from ragloom.components.sentences import first_sentence
 from ragloom.errors import BadReply
 from ragloom.run import span
 from ragloom.types import LLM, Hit, Options, Retriever
 
 Stop = Literal["steps", "answered", "repeated", "empty", "nothing new"]
-
-# A sentence ends at its mark, unless a lower-case letter follows. It is unfinished where an initial or a title stands
-# before the mark, or nothing but the number of a list.
-_END = re.compile(r"[.!?\u2026]+[^\w\s]*(?=\s+[^\sa-z])|[\u3002\uff01\uff1f]")
-_UNFINISHED = re.compile(r"^[\W\d]*$|\b(?:[^\W\d_]|Mr|Mrs|Ms|Dr|St|Mt|Jr|Sr|Prof|Gen|Col|Capt|Lt|Rev|No|vs|ca)\.$")
 
 
 def load_prompt(path: str | Path) -> Prompt:
@@ -151,19 +147,6 @@ def _reason_to_stop(thought: str, queries: Sequence[str], announcement: str) -> 
     if _folded(announcement) in _folded(thought):
         return "answered"
     return "repeated" if _folded(thought) in map(_folded, queries) else None
-
-
-def first_sentence(text: str) -> str:
-    """The first sentence of the text, or of its first line with words where that ends before.
-
-    Initials, titles such as Dr. and the number of a list end no sentence.
-
-    >>> first_sentence("It was J. K. Rowling who wrote it. She lives in Edinburgh.")
-    'It was J. K. Rowling who wrote it.'
-    """
-    line = next(filter(re.compile(r"\w").search, text.splitlines()), "").strip()
-    ends = (match.end() for match in _END.finditer(line))
-    return next((line[:end] for end in ends if not _UNFINISHED.search(line[:end])), line)
 
 
 def _keep_best(found: dict[str, Hit], hits: Sequence[Hit]) -> list[str]:

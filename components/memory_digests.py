@@ -9,10 +9,10 @@ from functools import cache
 from pathlib import Path
 from typing import Literal
 
-from ragloom.components.extractive_memory import sentences
 from ragloom.components.llm import IdentifiedLLM, request_key
 from ragloom.components.memory_groups import Group
 from ragloom.components.prompting import Template, fence, read_sections
+from ragloom.components.sentences import sentences
 from ragloom.components.tokenizing import Tokenizer
 from ragloom.errors import BadReply
 from ragloom.run import span

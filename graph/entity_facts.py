@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from functools import lru_cache
 
-from ragloom.components.extractive_memory import sentences
+from ragloom.components.sentences import sentences
 from ragloom.graph.building import KnowledgeGraph
 from ragloom.graph.extraction import normalise
 from ragloom.types import Chunk

@@ -14,8 +14,7 @@ from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 
 from ragloom.components.datasets import Question, gold_chunks
-from ragloom.components.extractive_memory import sentences
-from ragloom.components.interleaving import first_sentence
+from ragloom.components.sentences import first_sentence, sentences
 from ragloom.components.tokenizing import Tokenizer
 from ragloom.graph.extraction import normalise
 from ragloom.graph.name_matching import NameMatcher

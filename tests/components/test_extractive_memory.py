@@ -3,8 +3,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from ragloom.components.completions import estimate_tokens
-from ragloom.components.extractive_memory import ExtractiveWriter, sentences
+from ragloom.components.extractive_memory import ExtractiveWriter
 from ragloom.components.memory_groups import Passage
+from ragloom.components.sentences import sentences
 
 MILL = Passage(
     "Lower Mill",
@@ -63,20 +64,6 @@ def test_equal_passages_give_equal_texts_of_their_own_words_within_the_limit(
     taken = sum(1 for passage in passages for _ in sentences(passage.text))
     assert bool(written) == bool(taken)
     assert estimate_tokens(written) <= max(tokens, max(map(estimate_tokens, lines), default=0))
-
-
-@given(st.text(max_size=2000))
-def test_sentences_hold_all_words_and_are_never_long(text: str) -> None:
-    found = list(sentences(text))
-    assert all(len(sentence) <= 400 for sentence in found)
-    kept = "".join("".join(sentence.split()) for sentence in found)
-    assert [c for c in kept if c.isalnum()] == [c for c in text if c.isalnum()]
-
-
-def test_text_without_marks_is_cut_at_spaces_and_lines() -> None:
-    found = list(sentences("word " * 300 + "\n" + "x" * 1000))
-    assert [len(sentence) for sentence in found] == [399, 399, 399, 299, 400, 400, 200]
-    assert list(sentences("これは文です。次の文です。")) == ["これは文です。", "次の文です。"]
 
 
 def test_an_entry_of_no_tokens_is_refused() -> None:

@@ -1,4 +1,3 @@
-import re
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Unpack
@@ -9,7 +8,7 @@ from hypothesis import strategies as st
 
 import ragloom.components
 from ragloom.components.bm25 import BM25
-from ragloom.components.interleaving import InterleavedRetriever, first_sentence, load_prompt
+from ragloom.components.interleaving import InterleavedRetriever, load_prompt
 from ragloom.components.llm import ScriptedLLM
 from ragloom.components.local_server import local_llm
 from ragloom.components.reading import PromptReader
@@ -322,38 +321,6 @@ def test_the_calls_have_their_length_and_temperature_0_unless_told_otherwise():
     InterleavedRetriever(llm, scored(FOUR))("q", 5)
     InterleavedRetriever(llm, scored(FOUR), max_tokens=9, options={"seed": 3})("q", 5)
     assert asked == [{"max_tokens": 64, "temperature": 0.0}, {"max_tokens": 9, "seed": 3}]
-
-
-# ---- Thoughts
-
-
-@pytest.mark.parametrize(
-    ("text", "sentence"),
-    [
-        ("It is old. It is red.", "It is old."),
-        ("It is old", "It is old"),
-        ("Is it old? Yes.", "Is it old?"),
-        ('She said "no." Then she left.', 'She said "no."'),
-        ("It lies there [2]. It is red.", "It lies there [2]."),
-        ("Dr. A. B. Smith met J. K. Rowling in St. Louis. He left.", "Dr. A. B. Smith met J. K. Rowling in St. Louis."),
-        ("It measures 3.5 metres, i.e. 11 feet. It is red.", "It measures 3.5 metres, i.e. 11 feet."),
-        ("He waited ... and left. She did not.", "He waited ... and left."),
-        ("1. The mill is old. 2. It is red.", "1. The mill is old."),
-        ("\n...\n  The mill is old\nIt is red.", "The mill is old"),
-        ("\u6771\u4eac\u3067\u3059\u3002\u6b21\u3067\u3059\u3002", "\u6771\u4eac\u3067\u3059\u3002"),
-        (" \n...", ""),
-    ],
-)
-def test_a_rambling_reply_is_cut_to_its_first_sentence(text: str, sentence: str):
-    assert first_sentence(text) == sentence
-
-
-@given(text=st.lists(st.sampled_from(["The", "mill", ".", ". ", "?", " ", "\n", "J.", "1."])).map("".join) | st.text())
-def test_a_first_sentence_is_a_part_of_one_line_and_has_words_where_the_text_has(text: str):
-    sentence = first_sentence(text)
-    assert any(sentence in line for line in [*text.splitlines(), ""])
-    assert sentence == sentence.strip()
-    assert bool(re.search(r"\w", sentence)) == bool(re.search(r"\w", text))
 
 
 # ---- Wrong use
