@@ -25,7 +25,7 @@ TOKEN = "a-long-random-token-of-the-tests"
 
 @pytest.fixture(scope="module")
 def served(sample_workspace: Path) -> Iterator[Served]:
-    with serving(sample_workspace) as served:
+    with serving(sample_workspace, hosts=frozenset({"rag.example"})) as served:
         yield served
 
 
@@ -269,9 +269,8 @@ def test_without_the_token_there_is_nothing_but_health(sample_workspace: Path):
         *((name, 200) for name in ("localhost:1", "127.0.0.1", "[::1]:8100", "rag.example")),
     ],
 )
-def test_a_host_header_that_names_another_server_is_refused(sample_workspace: Path, host: str, status: int):
-    with serving(sample_workspace, hosts=frozenset({"rag.example"})) as named:
-        assert post(named, chat(), Host=host)[0] == status
+def test_a_host_header_that_names_another_server_is_refused(served: Served, host: str, status: int):
+    assert post(served, chat(), Host=host)[0] == status
 
 
 def test_a_web_page_of_another_site_cannot_ask(served: Served):
@@ -288,11 +287,21 @@ def test_a_web_page_of_another_site_cannot_ask(served: Served):
 
 def test_a_body_beyond_a_megabyte_is_refused_announced_or_not(served: Served):
     assert post(served, chat(user="x" * (1 << 20)))[0] == 413
-    pieces = b"".join(b"10000\r\n" + b"x" * 0x10000 + b"\r\n" for _ in range(17))
+    pieces = b"".join(b"10000\r\n" + b"x" * 0x10000 + b"\r\n" for _ in range(17)) + b"0\r\n\r\n"
     with socket.create_connection(("127.0.0.1", served.port), timeout=30) as connection:
         connection.sendall(
             b"POST /v1/chat/completions HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\n"
             b"Transfer-Encoding: chunked\r\n\r\n" + pieces
+        )
+        assert connection.recv(100).startswith(b"HTTP/1.1 413")
+
+
+def test_a_client_that_sends_too_much_reads_why_unless_it_never_ends(served: Served):
+    assert post(served, chat(user="x" * (8 << 20)))[0] == 413  # it is cut off in the middle of sending otherwise
+    with socket.create_connection(("127.0.0.1", served.port), timeout=30) as connection:
+        connection.sendall(
+            b"POST /v1/chat/completions HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\n"
+            b"Content-Length: 99999999999\r\n\r\n"
         )
         assert connection.recv(100).startswith(b"HTTP/1.1 413")
 

@@ -10,7 +10,6 @@ from __future__ import annotations
 import asyncio
 import hmac
 import ipaddress
-import logging
 from collections.abc import Awaitable, Callable, MutableMapping
 from dataclasses import dataclass, field
 from typing import Any
@@ -24,9 +23,8 @@ Send = Callable[[Message], Awaitable[None]]
 App = Callable[[Scope, Receive, Send], Awaitable[None]]
 
 LARGEST_BODY = 1 << 20  # bytes
+_HEARD_OUT = 16 << 20  # bytes of a body too large: a client that is cut off while it sends never reads why
 OPEN_PATHS = {"/health"}  # without a token
-
-_log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -84,22 +82,25 @@ class Guard:
         """The whole body; None if the client went away in the middle of it."""
         too_large = ApiError(413, f"the body is larger than {LARGEST_BODY:,} bytes", code="too_large")
         said = headers.get("content-length", ["0"])[0]
-        if said.isdecimal() and int(said) > LARGEST_BODY:
+        if said.isdecimal() and int(said) > _HEARD_OUT:
             raise too_large
-        body = b""
+        body, size = b"", 0
         try:
             async with asyncio.timeout(self.body_s):
-                while True:
+                while size <= _HEARD_OUT:
                     message = await receive()
                     if message["type"] == "http.disconnect":
                         return None
-                    body += bytes(message.get("body", b""))
-                    if len(body) > LARGEST_BODY:
-                        raise too_large
+                    piece = bytes(message.get("body", b""))
+                    size += len(piece)
+                    body = body + piece if size <= LARGEST_BODY else b""
                     if not message.get("more_body"):
-                        return body
+                        break
         except TimeoutError:
             raise ApiError(408, f"the body did not arrive within {self.body_s:g} s", code="slow_body") from None
+        if size > LARGEST_BODY:
+            raise too_large
+        return body
 
     async def _serve(self, scope: Scope, receive: Receive, send: Send, body: bytes) -> None:
         parts = [{"type": "http.request", "body": body, "more_body": False}]
