@@ -12,7 +12,7 @@ from ragloom.errors import RagloomError, StoreLocked
 from ragloom.flows.batch_qa import answer_slice
 from ragloom.flows.slices import BatchStopped, work_in_slices
 from ragloom.flows.steps import job, show_table
-from ragloom.pipelines.comparing import Plan, QuestionSet, VariantRun, check_variants, plan_of
+from ragloom.pipelines.comparing import Plan, QuestionSet, VariantRun, check_plan, plan_of
 from ragloom.pipelines.comparison import Metric, compared
 from ragloom.pipelines.comparison_files import check_folder, write_comparison
 from ragloom.pipelines.comparison_paths import with_paths
@@ -39,7 +39,8 @@ def compare_pipelines(
     """Answer the same questions with several pipelines, each once, and report what each is worth.
 
     Args:
-        settings: what the variants have in common.
+        settings: what the variants have in common. Their workspace has the lock that tells a killed flow run from a
+            live one (`reconciling`), whichever workspaces the questions are about.
         out: folder for the report, the page and the rows.
         questions: files of questions about the workspace; None where the variants' file has sets.
         pipelines: names of pipelines that differ in nothing else.
@@ -54,7 +55,7 @@ def compare_pipelines(
         Names of the variants, the tables and the files.
 
     Raises:
-        ConfigError: what is compared cannot be.
+        ConfigError, InputError: what is compared cannot be.
         BatchStopped: a variant is unfinished; the files report on what there is, and the same flow goes on from there.
     """
     plan = plan_of(
@@ -66,7 +67,7 @@ def compare_pipelines(
         baseline=baseline,
     )
     check_folder(Path(out), [each.questions for each in plan.sets])
-    check_variants(plan)
+    check_plan(plan)
     runs = [
         _answered(plan, variant, each, changed, slice_size, retry_failed=retry_failed)
         for variant, each, changed in plan.runs()

@@ -234,7 +234,7 @@ def answer_plan(
     announce: Callable[[str], None] = lambda _: None,
     stop: Callable[[], bool] = lambda: False,
 ) -> list[VariantRun]:
-    """Answer what is pending of every run. One that cannot be begun, or whose model fails, leaves the others be.
+    """Answer what is pending of every run. One whose pipeline cannot be opened or whose model fails leaves others be.
 
     Args:
         plan: what to run.
@@ -244,10 +244,9 @@ def answer_plan(
         stop: see `answer_batch`; no further run is begun once it is true.
 
     Raises:
-        ConfigError: two variants are the same.
-        StoreLocked: another process is writing to a workspace.
+        ConfigError, InputError, StoreLocked: a run cannot be begun, see `check_plan`.
     """
-    check_variants(plan)
+    check_plan(plan)
     done = []
     for number, (variant, each, settings) in enumerate(plan.runs(), 1):
         if stop():
@@ -280,34 +279,46 @@ def _answered(
         return VariantRun(variant, each.name, run_id, report)
 
 
-def check_variants(plan: Plan) -> None:
-    """See that the variants differ, before any is paid for.
+def check_plan(plan: Plan) -> None:
+    """See that every run can be begun and that the variants differ, before any is paid for.
 
     Raises:
-        ConfigError: two are the same run, or one has settings that no run can have.
+        ConfigError: two variants are the same run, one has settings that no run can have, or a workspace is missing.
+        InputError: the questions of a set cannot be read.
+        StoreLocked: another process is writing to a workspace.
     """
-    each = plan.sets[0]
-    asked = plan.asked(each)
-    with Store.open(each.workspace) as store:
-        known: dict[str, str] = {}
-        for variant, settings in plan.variants.items():
-            try:
-                run_id = batch_id(settings, asked, store)
-            except ConfigError as error:
-                raise ConfigError(f"the variant {variant!r} cannot be run: {error.problem}", error.remedy) from None
-            first = known.setdefault(run_id, variant)
-            if first != variant:
-                raise ConfigError(
-                    f"the variants {first!r} and {variant!r} are the same: no setting that matters differs",
-                    "leave one of them out, or change what it should differ in",
-                )
+    needs_documents = any(settings.pipeline != "closed-book" for settings in plan.variants.values())
+    for each in plan.sets:
+        asked = plan.asked(each)
+        if needs_documents and not each.workspace.exists():
+            raise ConfigError(
+                f"there is no workspace at {each.workspace}, for the questions {each.name}",
+                "run `ragloom index` first, or name another one",
+            )
+        with Store.open(each.workspace) as store:
+            _check_variants(plan, asked, store)
+
+
+def _check_variants(plan: Plan, asked: Sequence[Question], store: Store) -> None:
+    known: dict[str, str] = {}
+    for variant, settings in plan.variants.items():
+        try:
+            run_id = batch_id(settings, asked, store)
+        except ConfigError as error:
+            raise ConfigError(f"the variant {variant!r} cannot be run: {error.problem}", error.remedy) from None
+        first = known.setdefault(run_id, variant)
+        if first != variant:
+            raise ConfigError(
+                f"the variants {first!r} and {variant!r} are the same: no setting that matters differs",
+                "leave one of them out, or change what it should differ in",
+            )
 
 
 def estimate_plan(
     plan: Plan, *, sample: int = 10, progress: bool = True, announce: Callable[[str], None] = lambda _: None
 ) -> list[tuple[str, str, Estimate]]:
     """Answer a sample of each run and predict what the rest will take: variant, set and estimate of each."""
-    check_variants(plan)
+    check_plan(plan)
     found = []
     for variant, each, settings in plan.runs():
         announce(f"{variant} on {each.name}")

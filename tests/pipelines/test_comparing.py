@@ -7,7 +7,7 @@ import pytest
 from comparisons import CAPITALS, index_capitals, know, settings_for, write_questions
 from scripted_endpoint import ScriptedEndpoint
 
-from ragloom.errors import ConfigError, InputError
+from ragloom.errors import ConfigError, InputError, RagloomError
 from ragloom.pipelines.batch import answer_file
 from ragloom.pipelines.comparing import (
     Plan,
@@ -176,6 +176,22 @@ def test_a_variant_whose_settings_no_run_can_have_is_named(plan: Plan, endpoint:
     with pytest.raises(ConfigError, match="the variant 'nowhere' cannot be run: there is no local model 'scripted'"):
         answer_plan(Plan({**plan.variants, "nowhere": nowhere}, plan.sets), progress=False)
     assert endpoint.count == 0
+
+
+def test_a_set_that_no_run_can_be_of_is_told_before_another_one_is_paid_for(
+    tmp_path: Path, plan: Plan, endpoint: ScriptedEndpoint
+):
+    questions, workspace = plan.sets[0].questions, plan.sets[0].workspace
+    (tmp_path / "empty.jsonl").write_text("", encoding="utf-8")
+    for wrong, told in (
+        (QuestionSet("wrong", questions, tmp_path / "mistyped"), "no workspace at .*mistyped, for the questions wrong"),
+        (QuestionSet("wrong", tmp_path / "missing.jsonl", workspace), r"missing\.jsonl"),
+        (QuestionSet("wrong", tmp_path / "empty.jsonl", workspace), r"empty\.jsonl: holds no records"),
+    ):
+        with pytest.raises(RagloomError, match=told):
+            answer_plan(Plan(plan.variants, (*plan.sets, wrong)), progress=False)
+    assert endpoint.count == 0
+    assert not (tmp_path / "mistyped").exists()
 
 
 def test_a_variant_that_fails_leaves_the_others_be(tmp_path: Path, plan: Plan):
