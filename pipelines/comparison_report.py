@@ -160,7 +160,7 @@ def quality_table(comparison: Comparison, metric: Metric = "f1") -> Table:
         rows.append(
             (
                 name,
-                str(len(answers)),
+                _counted(answers),
                 *(_mean([row.value(metric) for row in answers]) for metric in METRICS),
                 _mean([row.recall for row in answers]),
                 str(sum(row.abstained for row in answers)),
@@ -185,6 +185,12 @@ def quality_table(comparison: Comparison, metric: Metric = "f1") -> Table:
             _FRONT.format(metric=SHOWN[metric]),
         ),
     )
+
+
+def _counted(answers: Sequence[Judged]) -> str:
+    """How many answers the row is of, and how many of them the means of quality are of where these are fewer."""
+    judged = sum(bool(row.gold_answers) for row in answers)
+    return str(len(answers)) if judged == len(answers) else f"{len(answers)}, {judged} judged"
 
 
 def _varies(comparison: Comparison, price: str) -> bool:

@@ -91,6 +91,15 @@ def test_questions_without_gold_answers_are_not_judged():
     assert "Questions without gold answers: 1." in " ".join(overview(found))
 
 
+def test_means_say_of_how_many_judged_answers_they_are():
+    unjudged = {"gold_answers": (), "gold_passages": None, "em": None, "f1": None, "contains": None, "recall": None}
+    rows = [judged(question, name, right=True) for name in ("closed", "single") for question in range(3)]
+    rows[0], rows[3] = replace(rows[0], **unjudged), replace(rows[3], **unjudged)
+    table = tables(made_of(rows))["Quality and cost"]
+    assert column(table, "n") == ["3, 2 judged"] * 2
+    assert column(table, "EM") == ["1.000 [1.000, 1.000]"] * 2
+
+
 def test_recall_is_shown_by_the_number_of_passages_needed():
     table = tables(answered({"closed": [], "single": [0, 3, 6, 1]}))["By number of gold passages"]
     assert table.columns == ("variant", "1 passage", "2 passages", "3 passages")
