@@ -4,6 +4,7 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
+WORKERS ?= 2
 
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
@@ -22,8 +23,8 @@ demo: $(READY) ## Index the sample corpus, answer its questions with the embedde
 	@sed -n '/^## Answers/,$$p' demo/report.md
 	@echo "The report, with settings and scores, is demo/report.md"
 
-test: $(READY) ## Run every test.
-	@$(BIN)/python -m pytest
+test: $(READY) ## Run every test, in two processes; WORKERS=4 uses more.
+	@$(BIN)/python -m pytest -n $(WORKERS) --dist loadgroup
 
 check: $(READY) ## Lint, check the formatting, and check the types.
 	$(BIN)/ruff check

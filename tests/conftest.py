@@ -9,6 +9,13 @@ import pytest
 from ragloom.__main__ import main
 
 
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Tests run in several processes: those that share what is slow to start, in the same one."""
+    for item in items:
+        shared = "flows" if "prefect_server" in getattr(item, "fixturenames", ()) else str(item.path)
+        item.add_marker(pytest.mark.xdist_group(shared))
+
+
 @pytest.fixture
 def ragloom(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
