@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import re
 import socket
 import threading
 from collections.abc import Iterator
@@ -12,6 +13,7 @@ from urllib.error import HTTPError
 from urllib.request import Request, urlopen
 
 import pytest
+from documentation import ROOT, blocks
 from openai import APIStatusError, AuthenticationError, InternalServerError, NotFoundError, OpenAI
 from served import QUESTION, Served, cited, serving, until
 
@@ -116,27 +118,36 @@ def test_a_langchain_chain_gets_an_answer_with_its_sources(served: Served):
     assert "".join(chain.stream({"question": QUESTION})) == answer
 
 
+def documented(name: str) -> Any:
+    """The class that the page on serving shows; its other lines are run in test_documentation."""
+    [block] = [each.text for each in blocks(ROOT / "docs" / "serving.md") if f"class {name}(" in each.text]
+    names: dict[str, Any] = {}
+    exec(block[: re.search(r"^\w+ = ", block, re.MULTILINE).start()], names)
+    return names[name]
+
+
+def test_a_langchain_chain_gets_a_message_with_its_citations(served: Served):
+    from langchain_core.prompts import ChatPromptTemplate
+
+    model = documented("ChatRagloom")(model="single", base_url=f"{served.url}/v1", api_key="none")
+    chain = ChatPromptTemplate.from_messages([("user", "{question}")]) | model
+    message = chain.invoke({"question": QUESTION})
+    assert message.content == "Ines Corvale"
+    [cited] = message.additional_kwargs["ragloom"]["citations"]
+    assert cited["source"] == "gannet-point-light.md"
+    assert "Ines Corvale" in cited["quote"]
+    chunks = list(chain.stream({"question": QUESTION}))
+    assert "".join(chunk.content for chunk in chunks) == "Ines Corvale"
+    [last] = [chunk for chunk in chunks if chunk.additional_kwargs]
+    assert last.additional_kwargs["ragloom"]["citations"] == [cited]
+
+
 def test_a_llama_index_query_engine_gets_an_answer_with_source_nodes(served: Served):
-    from llama_index.core.base.response.schema import Response
-    from llama_index.core.query_engine import CustomQueryEngine
-    from llama_index.core.schema import NodeWithScore, TextNode
-
-    class Ragloom(CustomQueryEngine):
-        base_url: str
-
-        def custom_query(self, query_str: str) -> Response:
-            with OpenAI(base_url=self.base_url, api_key="none") as openai:
-                asked = [{"role": "user", "content": query_str}]
-                message = openai.chat.completions.create(model="single", messages=asked).choices[0].message
-            nodes = [
-                NodeWithScore(node=TextNode(text=cited["quote"], metadata={"source": cited["source"]}))
-                for cited in message.ragloom["citations"]
-            ]
-            return Response(message.content, source_nodes=nodes)
-
-    response = Ragloom(base_url=f"{served.url}/v1").query(QUESTION)
+    response = documented("Ragloom")(base_url=f"{served.url}/v1", model="single").query(QUESTION)
     assert str(response) == "Ines Corvale"
-    assert response.source_nodes[0].metadata["source"] == "gannet-point-light.md"
+    [cited] = response.source_nodes
+    assert cited.metadata["source"] == "gannet-point-light.md"
+    assert "Ines Corvale" in cited.text
 
 
 def test_only_the_last_message_is_asked(served: Served):

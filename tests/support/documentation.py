@@ -84,7 +84,12 @@ class Reader:
                     command_line().parse_args(shlex.split(said[1]))
 
     def leave(self) -> None:
-        """Stop the servers that are running."""
+        """Close the clients that a reader's interpreter would, and stop the servers that are running."""
+        from openai import OpenAI
+
+        for each in self.names.values():
+            if isinstance(each, OpenAI):
+                each.close()
         for server in self._servers:
             server.terminate()
         for server in self._servers:
