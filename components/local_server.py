@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import json
 import os
-import shutil
 import signal
 import subprocess
 import sys
@@ -30,6 +29,7 @@ from ragloom.components.llama_server import ServerOptions, listen
 from ragloom.components.llm import OpenAILLM
 from ragloom.components.local_models import CATALOGUE, digest, model_file
 from ragloom.components.prices import Price
+from ragloom.components.server_states import StateFolder
 from ragloom.errors import ConfigError, EndpointUnreachable, InputError, LLMError
 from ragloom.types import Message, Options, Reply
 
@@ -249,7 +249,7 @@ class LocalServer:
         self._lock = threading.Lock()
         self._process: subprocess.Popen[bytes] | None = None
         self._url = ""
-        self._states = ""
+        self._states: StateFolder | None = None
         self._log: IO[bytes] | None = None
         self._stop: weakref.finalize[..., LocalServer] | None = None
 
@@ -259,10 +259,7 @@ class LocalServer:
         Raises:
             LLMError: it cannot be started; with its last words.
         """
-        with self._lock:
-            if self._process is None or self._process.poll() is not None:
-                self._start()
-            return self._url
+        return self._running()[0]
 
     def lives(self, url: str) -> bool:
         """Whether the server that listened there still runs. One whose connections broke gets a second to end."""
@@ -290,22 +287,16 @@ class LocalServer:
 
     def save(self, file: Path) -> int:
         """Move what the server made of the prompt before into a file; the number of its tokens."""
-        url, name = self.url(), uuid4().hex
+        url, states, name = *self._running(), uuid4().hex
         tokens: int = _post(url, "/slots/0?action=save", {"filename": name}, "n_saved")
-        shutil.move(Path(self._states, name), file)
+        states.take(name, file)
         return tokens
 
     def restore(self, file: Path) -> int:
         """Have the server take it from there; the number of tokens."""
-        url, handed = self.url(), Path(self._states, uuid4().hex)
-        try:
-            handed.symlink_to(file.absolute())
-        except OSError:  # where only administrators may
-            shutil.copyfile(file, handed)
-        try:
-            tokens: int = _post(url, "/slots/0?action=restore", {"filename": handed.name}, "n_restored")
-        finally:
-            handed.unlink(missing_ok=True)
+        url, states = self._running()
+        with states.hand(file) as name:
+            tokens: int = _post(url, "/slots/0?action=restore", {"filename": name}, "n_restored")
         return tokens
 
     def close(self) -> None:
@@ -315,12 +306,19 @@ class LocalServer:
                 self._stop()
             self._process = self._log = None
 
-    def _start(self) -> None:
+    def _running(self) -> tuple[str, StateFolder]:
+        """Address and folder of the same server, which is started if it does not run."""
+        with self._lock:
+            if self._states is None or self._process is None or self._process.poll() is not None:
+                self._states = self._start()
+            return self._url, self._states
+
+    def _start(self) -> StateFolder:
         if self._stop is not None:
             self._stop()  # the one before died: only its pipe, its log and its folder are left
         self._log = log = tempfile.TemporaryFile()  # noqa: SIM115 - lives as long as the server
-        self._states = states = tempfile.mkdtemp(prefix="ragloom-states-")
-        options = json.dumps(asdict(replace(self.options, states=states)))
+        states = StateFolder.make()
+        options = json.dumps(asdict(replace(self.options, states=str(states.path))))
         ready: Future[tuple[subprocess.Popen[bytes], str]] = Future()
         command = [sys.executable, "-P", "-m", "ragloom.components.llama_server", options]
         # The kernel kills the server when the thread that started it ends: let that be one that ends with us.
@@ -333,6 +331,7 @@ class LocalServer:
                 "check that the file is a GGUF model that llama.cpp knows, and that there is enough memory",
             )
         self._url = json.loads(said)["url"]
+        return states
 
 
 _servers: dict[ServerOptions, LocalServer] = {}  # of this process
@@ -366,7 +365,7 @@ def _keep(command: list[str], log: IO[bytes], ready: Future[tuple[subprocess.Pop
     process.wait()
 
 
-def _end(process: subprocess.Popen[bytes], log: IO[bytes], states: str, owner: int) -> None:
+def _end(process: subprocess.Popen[bytes], log: IO[bytes], states: StateFolder, owner: int) -> None:
     if os.getpid() != owner:  # a forked copy of us
         return
     assert process.stdin is not None  # noqa: S101 - for mypy
@@ -377,7 +376,7 @@ def _end(process: subprocess.Popen[bytes], log: IO[bytes], states: str, owner: i
         process.kill()
         process.wait()
     log.close()
-    shutil.rmtree(states, ignore_errors=True)
+    states.remove()
 
 
 def serve(name: str = DEFAULT, *, host: str = "127.0.0.1", port: int = 8080) -> None:
