@@ -3,10 +3,14 @@
 import asyncio
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
 
 from ragloom.__main__ import main
+
+if TYPE_CHECKING:
+    from ragloom.components.local_server import LocalLLM
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
@@ -37,6 +41,16 @@ def sample_workspace(tmp_path_factory: pytest.TempPathFactory) -> Path:
     from served import build_workspace
 
     return build_workspace(tmp_path_factory.mktemp("sample") / "workspace")
+
+
+@pytest.fixture(scope="session")
+def local_model() -> "Iterator[LocalLLM]":
+    """The embedded model on a server that all tests share which only ask; who kills one starts another."""
+    from ragloom.components.local_server import local_llm
+
+    llm = local_llm(context_tokens=2048)
+    yield llm
+    llm.server.close()
 
 
 @pytest.fixture(scope="session")

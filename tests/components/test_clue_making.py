@@ -11,11 +11,11 @@ from ragloom.components.clue_prompts import MemoryPrompt
 from ragloom.components.clues import Clue, Clues
 from ragloom.components.completions import estimate_tokens, render
 from ragloom.components.llm import ScriptedLLM
-from ragloom.components.local_server import local_llm
+from ragloom.components.local_server import LocalLLM
 from ragloom.components.memory import Entry, Memory
 from ragloom.errors import BadReply, ConfigError, InputError
 from ragloom.run import Run
-from ragloom.types import Message, Reply, Usage
+from ragloom.types import Message, Options, Reply, Usage
 
 MEMORY = Memory(
     "extractive",
@@ -236,19 +236,14 @@ def test_what_cannot_be_asked_is_refused(make: Any, error: type[Exception], mess
 
 
 @pytest.mark.model
-def test_the_local_model_reads_the_memory_once():
+def test_the_local_model_reads_the_memory_once(local_model: LocalLLM):
     entries = tuple(
         Entry(f"Otter {n}", f"Otter number {n} lives in a river and eats {n} fish.", (str(n),)) for n in range(8)
     )
     memory = Memory("extractive", (*MEMORY.entries[:1], *entries), "rules")
-    llm = local_llm(context_tokens=4096)
-    try:
-        maker = LLMClueMaker(llm, questions=False)
-        spans = spans_of(maker, memory)
-        with Run() as run:
-            answer = LLMClueMaker(llm, spans=False, questions=False)("When was the Varn Bridge opened?", memory)
-    finally:
-        llm.server.close()
+    spans = spans_of(LLMClueMaker(local_model, questions=False, options=Options(max_tokens=24)), memory)
+    with Run() as run:
+        answer = LLMClueMaker(local_model, spans=False, questions=False)("When was the Varn Bridge opened?", memory)
     again = [span.attributes for span in run.record().spans if span.name == "recall clues"]
     assert spans[0]["cached_share"] < 0.1
     assert all(span["cached_share"] > 0.9 for span in (*spans[1:], *again))

@@ -13,7 +13,7 @@ from ragloom.components.draft_uncertainty import DraftUncertainty, uncertainty
 from ragloom.components.gate_rules import Fixed, Threshold
 from ragloom.components.gating import FirstUsable, Signal, SignalGate, SignalMissing
 from ragloom.components.llm import Cached, OpenAILLM, ScriptedLLM
-from ragloom.components.local_server import local_llm
+from ragloom.components.local_server import LocalLLM
 from ragloom.components.passage_prompts import Prompt
 from ragloom.components.reading import PromptReader
 from ragloom.errors import BadReply, InputError, RequestRefused
@@ -222,15 +222,11 @@ def test_identity_is_model_mode_prompt_and_options(tmp_path: Path):
 
 
 @pytest.mark.model
-def test_the_local_model_is_surer_of_a_capital_than_of_a_stranger():
-    llm = local_llm(context_tokens=2048)
-    try:
-        known, unknown = map(
-            DraftUncertainty(llm), ("What is the capital of France?", "What is Henry Feilden's occupation?")
-        )
-        answer = ClosedBook(PromptReader(llm))("What is the capital of France?")
-    finally:
-        llm.server.close()
+def test_the_local_model_is_surer_of_a_capital_than_of_a_stranger(local_model: LocalLLM):
+    known, unknown = map(
+        DraftUncertainty(local_model), ("What is the capital of France?", "What is Henry Feilden's occupation?")
+    )
+    answer = ClosedBook(PromptReader(local_model))("What is the capital of France?")
     assert known.answers["none"].text == answer.text == "Paris"
     assert known.features[MARGIN] < unknown.features[MARGIN]
     assert known.features[PERPLEXITY] < unknown.features[PERPLEXITY]

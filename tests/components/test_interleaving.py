@@ -10,7 +10,7 @@ import ragloom.components
 from ragloom.components.bm25 import BM25
 from ragloom.components.interleaving import InterleavedRetriever, load_prompt
 from ragloom.components.llm import ScriptedLLM
-from ragloom.components.local_server import local_llm
+from ragloom.components.local_server import LocalLLM
 from ragloom.components.reading import PromptReader
 from ragloom.errors import BadReply, BudgetExceeded, ConfigError, InputError
 from ragloom.pipelines.question_answering import RetrieveThenRead
@@ -347,12 +347,8 @@ def test_wrong_use_is_refused(use: Callable[[], object], message: str):
 
 
 @pytest.mark.model
-def test_the_local_model_thinks_its_way_to_the_second_passage():
-    llm = local_llm(context_tokens=2048)
-    try:
-        retriever = InterleavedRetriever(llm, BM25([ALBUM, CELLIST, VILLAGE, *OTHERS]), steps=2)
-        steps = steps_of(retriever, "Who plays on the album Low Tide?")
-    finally:
-        llm.server.close()
+def test_the_local_model_thinks_its_way_to_the_second_passage(local_model: LocalLLM):
+    retriever = InterleavedRetriever(local_model, BM25([ALBUM, CELLIST, VILLAGE, *OTHERS]), steps=2)
+    steps = steps_of(retriever, "Who plays on the album Low Tide?")
     assert "Tamsin Orrell" in steps[0]["thought"]
     assert "cellist" in steps[1]["new"]

@@ -61,17 +61,10 @@ def kill(server: LocalServer) -> None:
     os.kill(pid, signal.SIGKILL)
 
 
-@pytest.fixture
-def llm() -> Iterator[LocalLLM]:
-    llm = local_llm()
-    yield llm
-    llm.server.close()
-
-
 @pytest.fixture(scope="module")
-def running() -> Iterator[LocalLLM]:
-    """A model whose server is left alone, for the tests that only ask."""
-    llm = local_llm(context_tokens=2048)
+def llm() -> Iterator[LocalLLM]:
+    """A model whose server may be killed and closed."""
+    llm = local_llm(context_tokens=1024)
     yield llm
     llm.server.close()
 
@@ -80,9 +73,9 @@ def running() -> Iterator[LocalLLM]:
 
 
 @pytest.mark.model
-def test_a_reply_is_counted_and_costs_nothing(running: LocalLLM):
+def test_a_reply_is_counted_and_costs_nothing(local_model: LocalLLM):
     with Run() as run:
-        reply = running(FRANCE, max_tokens=4, temperature=0.0, logprobs=2)
+        reply = local_model(FRANCE, max_tokens=4, temperature=0.0, logprobs=2)
     assert reply.text.startswith("Paris")
     assert reply.model == "smollm2"
     assert reply.usage.prompt_tokens == 5
@@ -93,63 +86,62 @@ def test_a_reply_is_counted_and_costs_nothing(running: LocalLLM):
 
 
 @pytest.mark.model
-def test_a_reply_is_the_same_however_it_is_asked_for(running: LocalLLM):
+def test_a_reply_is_the_same_however_it_is_asked_for(local_model: LocalLLM):
     def ask(text: str, *, cache: bool = True):
-        reply = running(says(text), max_tokens=12, temperature=0.0, logprobs=1, extra={"cache_prompt": cache})
+        reply = local_model(says(text), max_tokens=6, temperature=0.0, logprobs=1, extra={"cache_prompt": cache})
         return reply.text, reply.logprobs
 
     afresh = [ask(text, cache=False) for text in BEGINNINGS]
-    assert [ask(text) for text in BEGINNINGS] == afresh
     assert [ask(text) for text in reversed(BEGINNINGS)] == afresh[::-1]
     with ThreadPoolExecutor(4) as pool:
-        assert list(pool.map(ask, BEGINNINGS * 2)) == afresh * 2
+        assert list(pool.map(ask, BEGINNINGS)) == afresh
 
 
 @pytest.mark.model
-def test_the_beginning_of_a_prompt_is_read_once(running: LocalLLM):
-    running(says(LENGTHY * 5 + "The queen"), max_tokens=1, temperature=0.0)
-    usage = running(says(LENGTHY * 5 + "The mill"), max_tokens=1, temperature=0.0).usage
+def test_the_beginning_of_a_prompt_is_read_once(local_model: LocalLLM):
+    local_model(says(LENGTHY * 5 + "The queen"), max_tokens=1, temperature=0.0)
+    usage = local_model(says(LENGTHY * 5 + "The mill"), max_tokens=1, temperature=0.0).usage
     assert usage.prompt_tokens - usage.cached_tokens < 10 < usage.cached_tokens
 
 
 @pytest.mark.model
-def test_control_tokens_in_a_text_are_read_as_text(running: LocalLLM):
-    plain = running(FRANCE, max_tokens=1, temperature=0.0).usage.prompt_tokens
-    marked = running(says("<|im_end|> The capital of France is"), max_tokens=1, temperature=0.0).usage.prompt_tokens
+def test_control_tokens_in_a_text_are_read_as_text(local_model: LocalLLM):
+    plain = local_model(FRANCE, max_tokens=1, temperature=0.0).usage.prompt_tokens
+    marked = local_model(says("<|im_end|> The capital of France is"), max_tokens=1, temperature=0.0).usage.prompt_tokens
     assert marked - plain > 4  # as a control token it would be one
 
 
 @pytest.mark.model
-def test_a_reply_of_a_schema(running: LocalLLM):
+def test_a_reply_of_a_schema(local_model: LocalLLM):
     age = {"age": {"type": "integer"}}
     schema = {"type": "object", "properties": age, "required": ["age"], "additionalProperties": False}
-    reply = running(says("Bob is 42 years old. As JSON: "), max_tokens=20, temperature=0.0, schema=schema)
+    reply = local_model(says("Bob is 42 years old. As JSON: "), max_tokens=20, temperature=0.0, schema=schema)
     assert re.fullmatch(r'\{\s*"age"\s*:\s*\d+\s*\}', reply.text)
 
 
 @pytest.mark.model
-def test_a_prompt_that_is_too_long_is_refused_with_its_length(running: LocalLLM):
+def test_a_prompt_that_is_too_long_is_refused_with_its_length(local_model: LocalLLM):
     with pytest.raises(RequestRefused, match=r"\d+ tokens\) exceeds the available context size \(2048 tokens\)"):
-        running(says("word " * 3000), max_tokens=1)
+        local_model(says("word " * 3000), max_tokens=1)
 
 
 @pytest.mark.model
-def test_defaults_hold_where_a_call_says_nothing(running: LocalLLM):
+def test_defaults_hold_where_a_call_says_nothing(local_model: LocalLLM):
     llm = local_llm(context_tokens=2048, defaults={"max_tokens": 2, "temperature": 0.0})
     assert llm(FRANCE).usage.completion_tokens == 2
     assert llm(FRANCE, max_tokens=3).usage.completion_tokens == 3
-    assert llm.server is running.server
+    assert llm.server is local_model.server
 
 
 # ---- Names and files
 
 
 @pytest.mark.model
-def test_identity_is_the_file_and_not_the_place(running: LocalLLM):
+def test_identity_is_the_file_and_not_the_place(local_model: LocalLLM):
     path = model_file("smollm2")
-    assert running.identity == f"local smollm2 {digest(path)} completions"
-    assert local_llm(api="chat").identity != running.identity
-    assert local_llm(defaults={"temperature": 0.0}).identity != running.identity
+    assert local_model.identity == f"local smollm2 {digest(path)} completions"
+    assert local_llm(api="chat").identity != local_model.identity
+    assert local_llm(defaults={"temperature": 0.0}).identity != local_model.identity
 
 
 @pytest.mark.model
@@ -206,11 +198,11 @@ def test_a_server_that_was_killed_is_started_again(llm: LocalLLM):
 
 @pytest.mark.model
 def test_all_threads_get_their_replies_from_the_server_that_is_started_again(llm: LocalLLM):
-    expected = llm(COUNT, max_tokens=40, temperature=0.0).text
-    with ThreadPoolExecutor(6) as pool:
-        replies = [pool.submit(llm, COUNT, max_tokens=40, temperature=0.0) for _ in range(6)]
+    expected = llm(COUNT, max_tokens=16, temperature=0.0).text
+    with ThreadPoolExecutor(4) as pool:
+        replies = [pool.submit(llm, COUNT, max_tokens=16, temperature=0.0) for _ in range(4)]
         kill(llm.server)
-        assert [reply.result().text for reply in replies] == [expected] * 6
+        assert [reply.result().text for reply in replies] == [expected] * 4
 
 
 @pytest.mark.model
@@ -229,7 +221,7 @@ def test_a_server_that_dies_twice_in_a_call_is_given_up(llm: LocalLLM):
     killer.start()
     try:
         with pytest.raises(LLMError, match="the server of smollm2 died twice during a call"):
-            llm(COUNT, max_tokens=4000, temperature=0.0, extra={"ignore_eos": True}, stop=[])
+            llm(COUNT, max_tokens=900, temperature=0.0, extra={"ignore_eos": True}, stop=[])
     finally:
         over.set()
         killer.join()
@@ -280,8 +272,8 @@ def user(how: str) -> subprocess.Popen[str]:
 
 @pytest.mark.model
 @pytest.mark.parametrize(("how", "code"), [("leave", 0), ("fail", 3)])
-def test_a_process_ends_quietly_and_its_own_server_with_it(running: LocalLLM, how: str, code: int):
-    ours = running.server.url()
+def test_a_process_ends_quietly_and_its_own_server_with_it(local_model: LocalLLM, how: str, code: int):
+    ours = local_model.server.url()
     process = user(how)
     out, err = process.communicate(timeout=120)
     url = out.split()[0]
@@ -314,8 +306,8 @@ def test_an_interrupt_at_the_terminal_is_not_the_servers(llm: LocalLLM):
 
 
 @pytest.mark.model
-def test_pages_of_other_origins_may_not_ask_and_nobody_sees_the_prompts_of_others(running: LocalLLM):
-    url = running.server.url()
+def test_pages_of_other_origins_may_not_ask_and_nobody_sees_the_prompts_of_others(local_model: LocalLLM):
+    url = local_model.server.url()
     with urlopen(Request(f"{url}/health", headers={"Origin": "http://evil.example"})) as answer:
         assert answer.headers.get("Access-Control-Allow-Origin") is None
     with pytest.raises(HTTPError, match="501"):

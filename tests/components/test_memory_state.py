@@ -1,5 +1,6 @@
 import logging
 import re
+import shutil
 import subprocess
 import sys
 import tempfile
@@ -43,13 +44,6 @@ def states(store: Store) -> list[Path]:
     return sorted(store.folder.glob("derived/memory-state-*/state"))
 
 
-@pytest.fixture(scope="module")
-def model() -> Iterator[LocalLLM]:
-    model = local_llm(context_tokens=1024)
-    yield model
-    model.server.close()
-
-
 @pytest.fixture
 def store(tmp_path: Path) -> Iterator[Store]:
     with Store.open(tmp_path / "workspace") as store:
@@ -57,11 +51,11 @@ def store(tmp_path: Path) -> Iterator[Store]:
 
 
 @pytest.mark.model
-def test_the_beginning_is_read_once_whatever_is_asked_in_between(model: LocalLLM, store: Store):
-    llm = ReadAhead(model, MEMORY, store)
+def test_the_beginning_is_read_once_whatever_is_asked_in_between(local_model: LocalLLM, store: Store):
+    llm = ReadAhead(local_model, MEMORY, store)
     with Run() as first:
         ask(llm, "Where does Clara live?")
-    model(OTHER, max_tokens=1)
+    local_model(OTHER, max_tokens=1)
     second = ask(llm, "Who lives in house 7?")
     assert first.spent.calls == 2
     assert read(second) < 20
@@ -74,9 +68,9 @@ def test_the_beginning_is_read_once_whatever_is_asked_in_between(model: LocalLLM
 @pytest.mark.parametrize("streamed", [False, True])
 @pytest.mark.parametrize("api", ["completions", "chat"])
 def test_what_was_read_before_is_counted_however_the_model_is_asked(
-    model: LocalLLM, store: Store, api: Api, streamed: bool
+    local_model: LocalLLM, store: Store, api: Api, streamed: bool
 ):
-    llm = ReadAhead(replace(model, api=api), MEMORY, store)
+    llm = ReadAhead(replace(local_model, api=api), MEMORY, store)
     options = Options(max_tokens=4, temperature=0.0)
     if streamed:
         options["on_text"] = [].append
@@ -89,18 +83,18 @@ def test_what_was_read_before_is_counted_however_the_model_is_asked(
 
 
 @pytest.mark.model
-def test_replies_are_the_same_to_the_bit(model: LocalLLM, store: Store):
-    llm = ReadAhead(model, MEMORY, store)
+def test_replies_are_the_same_to_the_bit(local_model: LocalLLM, store: Store):
+    llm = ReadAhead(local_model, MEMORY, store)
     for question in ("Where does Clara live?", "Who lives in house 7?", "Who lives in house 3?"):
-        model(OTHER, max_tokens=1)
-        taken_up, afresh = ask(llm, question), ask(model, question, cache=False)
+        local_model(OTHER, max_tokens=1)
+        taken_up, afresh = ask(llm, question), ask(local_model, question, cache=False)
         assert read(taken_up) < read(afresh) == afresh.usage.prompt_tokens
         assert (taken_up.text, taken_up.logprobs) == (afresh.text, afresh.logprobs)
 
 
 @pytest.mark.model
-def test_another_process_takes_up_what_this_one_read(model: LocalLLM, store: Store):
-    reply = ask(ReadAhead(model, MEMORY, store), "Where does Clara live?")
+def test_another_process_takes_up_what_this_one_read(local_model: LocalLLM, store: Store):
+    reply = ask(ReadAhead(local_model, MEMORY, store), "Where does Clara live?")
     texts = MEMORY[0]["content"], asks("Where does Clara live?")[0]["content"]
     command = [sys.executable, "-W", "error", USER, store.folder, *texts]
     said = subprocess.run(command, check=True, capture_output=True, text=True).stdout.splitlines()
@@ -110,50 +104,50 @@ def test_another_process_takes_up_what_this_one_read(model: LocalLLM, store: Sto
 
 @pytest.mark.model
 def test_a_damaged_state_is_refused_and_the_memory_read_again(
-    model: LocalLLM, store: Store, caplog: pytest.LogCaptureFixture
+    local_model: LocalLLM, store: Store, caplog: pytest.LogCaptureFixture
 ):
-    ask(ReadAhead(model, MEMORY, store), "Where does Clara live?")
+    ask(ReadAhead(local_model, MEMORY, store), "Where does Clara live?")
     (file,) = states(store)
     data = bytearray(file.read_bytes())
     data[len(data) // 2] ^= 1
     file.write_bytes(data)
     with Run() as run, caplog.at_level(logging.WARNING):
-        reply = ask(ReadAhead(model, MEMORY, store), "Where does Clara live?")
+        reply = ask(ReadAhead(local_model, MEMORY, store), "Where does Clara live?")
     assert "memory-state" in caplog.text
     assert "damaged" in caplog.text
     assert run.spent.calls == 2
-    assert reply.text == ask(model, "Where does Clara live?", cache=False).text
+    assert reply.text == ask(local_model, "Where does Clara live?", cache=False).text
 
 
 @pytest.mark.model
-def test_the_state_of_another_memory_or_model_is_not_used_and_goes(model: LocalLLM, store: Store):
-    ask(ReadAhead(model, MEMORY, store), "Where does Clara live?")
+def test_the_state_of_another_memory_or_model_is_not_used_and_goes(local_model: LocalLLM, store: Store):
+    ask(ReadAhead(local_model, MEMORY, store), "Where does Clara live?")
     (first,) = states(store)
-    ReadAhead(model, OTHER, store)(asks("Who knows?", OTHER), max_tokens=1)
+    ReadAhead(local_model, OTHER, store)(asks("Who knows?", OTHER), max_tokens=1)
     (second,) = states(store)
     assert first != second
-    larger = local_llm(context_tokens=2048)
+    smaller = local_llm(context_tokens=512)
     with Run() as run:
-        ReadAhead(larger, OTHER, store)(asks("Who knows?", OTHER), max_tokens=1)
-    larger.server.close()
+        ReadAhead(smaller, OTHER, store)(asks("Who knows?", OTHER), max_tokens=1)
+    smaller.server.close()
     assert run.spent.calls == 2
     assert states(store) != [second]
     assert len(states(store)) == 1
 
 
 @pytest.mark.model
-def test_a_file_that_is_no_state_is_refused_with_the_servers_words(model: LocalLLM, tmp_path: Path):
+def test_a_file_that_is_no_state_is_refused_with_the_servers_words(local_model: LocalLLM, tmp_path: Path):
     file = tmp_path / "state"
     file.write_bytes(b"nothing of the kind")
     with pytest.raises(LLMError, match=r"refuses /slots/0\?action=restore: Unable to restore slot"):
-        model.restore_state(file)
+        local_model.restore_state(file)
 
 
 @pytest.mark.model
-def test_a_server_that_died_takes_the_state_up_again(model: LocalLLM, store: Store):
-    llm = ReadAhead(model, MEMORY, store)
+def test_a_server_that_died_takes_the_state_up_again(local_model: LocalLLM, store: Store):
+    llm = ReadAhead(local_model, MEMORY, store)
     expected = ask(llm, "Where does Clara live?").text
-    model.server.close()
+    local_model.server.close()
     reply = ask(llm, "Where does Clara live?")
     assert reply.text == expected
     assert read(reply) < 20
@@ -161,18 +155,18 @@ def test_a_server_that_died_takes_the_state_up_again(model: LocalLLM, store: Sto
 
 @pytest.mark.model
 def test_where_no_state_can_be_kept_the_model_reads_all_and_says_so(
-    model: LocalLLM, store: Store, caplog: pytest.LogCaptureFixture
+    local_model: LocalLLM, store: Store, caplog: pytest.LogCaptureFixture
 ):
-    long = [Message(role="user", content="word " * 1100)]  # more than the model can read
+    long = [Message(role="user", content="word " * 2100)]  # more than the model can read
     with caplog.at_level(logging.WARNING):
-        reply = ReadAhead(model, long, store)(asks("Where does Clara live?"), max_tokens=4, temperature=0.0)
+        reply = ReadAhead(local_model, long, store)(asks("Where does Clara live?"), max_tokens=4, temperature=0.0)
     assert reply.text
     assert re.search(r"smollm2 reads its memory again: .*exceeds the available context size", caplog.text)
     assert states(store) == []
 
 
 @pytest.mark.model
-def test_what_is_saved_on_the_way_is_nobody_elses_and_goes_with_the_server(
+def test_the_way_that_a_state_takes_goes_with_the_server_and_where_it_is_gone_that_is_said(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ):
     monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
@@ -180,9 +174,15 @@ def test_what_is_saved_on_the_way_is_nobody_elses_and_goes_with_the_server(
     tokens = model.save_state(MEMORY, tmp_path / "state")
     assert model.restore_state(tmp_path / "state") == tokens > 100
     (folder,) = tmp_path.glob("ragloom-states-*")
-    assert (folder.stat().st_mode & 0o777, list(folder.iterdir())) == (0o700, [])
+    assert [file.name for file in folder.iterdir()] == ["lock"]
     model.server.close()
     assert not folder.exists()
+    model.server.url()
+    (folder,) = tmp_path.glob("ragloom-states-*")
+    shutil.rmtree(folder)
+    with pytest.raises(LLMError, match="cannot be handed over"):
+        model.restore_state(tmp_path / "state")
+    model.server.close()
 
 
 def test_only_a_model_on_this_machine_reads_ahead(store: Store):

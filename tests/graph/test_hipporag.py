@@ -1,5 +1,5 @@
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 import networkx as nx
@@ -8,7 +8,7 @@ import pytest
 from numpy.typing import NDArray
 
 from ragloom.components.llm import ScriptedLLM
-from ragloom.components.local_server import LocalLLM, local_llm
+from ragloom.components.local_server import LocalLLM
 from ragloom.errors import IndexMismatch
 from ragloom.graph.building import KnowledgeGraph
 from ragloom.graph.extraction import Extraction, Triple
@@ -368,16 +368,9 @@ def test_facts_and_question_reach_the_model_as_they_are() -> None:
     assert "Who says {fence}?" in prompt
 
 
-@pytest.fixture
-def model() -> Iterator[LocalLLM]:
-    llm = local_llm(context_tokens=2048)
-    yield llm
-    llm.server.close()
-
-
 @pytest.mark.model
-def test_whatever_a_small_model_recognises_passages_are_found(model: LocalLLM) -> None:
-    filter_ = LLMFactFilter(model, max_tokens=128)
+def test_whatever_a_small_model_recognises_passages_are_found(local_model: LocalLLM) -> None:
+    filter_ = LLMFactFilter(local_model, max_tokens=128)
     with Run() as run:
         hits = version_2(filter=filter_)(QUESTION, 3)
     assert [hit.chunk.id for hit in hits]

@@ -1,12 +1,12 @@
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any, Unpack
 
 import pytest
 
 from ragloom.components.llm import ScriptedLLM
-from ragloom.components.local_server import LocalLLM, local_llm
+from ragloom.components.local_server import LocalLLM
 from ragloom.errors import BadReply
 from ragloom.graph.extraction import Extraction, Triple
 from ragloom.graph.llm_extraction import LLMExtractor
@@ -193,16 +193,9 @@ def test_identity_says_model_options_and_prompts():
 # ---- The real model
 
 
-@pytest.fixture(scope="module")
-def running() -> Iterator[LocalLLM]:
-    llm = local_llm(context_tokens=2048)
-    yield llm
-    llm.server.close()
-
-
 @pytest.mark.model
-def test_the_local_model_writes_what_can_be_read(running: LocalLLM):
-    extractor = LLMExtractor(running, options={"temperature": 0.0, "extra": {"frequency_penalty": 0.5}})
+def test_the_local_model_writes_what_can_be_read(local_model: LocalLLM):
+    extractor = LLMExtractor(local_model, options={"temperature": 0.0, "extra": {"frequency_penalty": 0.5}})
     found = extractor(OSLO)
     assert "Oslo" in found.entities
     assert found == extractor(OSLO)

@@ -10,7 +10,7 @@ from ragloom.types import Message
 
 folder, beginning, prompt = sys.argv[1:]
 with Store.open(folder, write=False) as store, Run() as run:
-    llm = ReadAhead(local_llm(context_tokens=1024), [Message(role="user", content=beginning)], store)
+    llm = ReadAhead(local_llm(context_tokens=2048), [Message(role="user", content=beginning)], store)
     reply = llm([Message(role="user", content=prompt)], max_tokens=8, temperature=0.0)
 read = run.spent.prompt_tokens - run.spent.cached_tokens
 sys.stdout.write(f"{run.spent.calls} calls, {read} tokens read\n{reply.text!r}\n")
