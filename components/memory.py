@@ -187,8 +187,9 @@ class Memory:
         while chosen and count_tokens(self._text(self._ordered(chosen))) > context_tokens:
             chosen.pop()  # a tokenizer may take more for a whole than for its parts
         if not chosen:
+            which, least = "root" if self.kind == "tree" else "shortest", min(sizes[place] for place in self._tops)
             raise ConfigError(
-                f"no entry of the memory fits into {context_tokens:,} tokens: the shortest takes {min(sizes):,}",
+                f"no entry of the memory fits into {context_tokens:,} tokens: the {which} takes {least:,}",
                 "raise memory_tokens, or use another kind of memory",
             )
         return self._ordered(chosen)

@@ -36,7 +36,8 @@ def entity_facts(
         naming = sorted(all_.indices[all_.indptr[number] : all_.indptr[number + 1]].tolist())
         if not about and len(naming) < _LEAST_PASSAGES:
             continue
-        rows = [*sorted(about), *(row for row in naming if row not in set(about))]
+        is_about = set(about)
+        rows = [*sorted(about), *(row for row in naming if row not in is_about)]
         title = next((chunks[row].title for row in about if normalise(chunks[row].title) == phrase), phrase)
         lines = [read.line(row, phrase) for row in rows[:most]] + [""] * len(rows[most:])
         found.append((naming[0], title, [(chunks[row].id, line) for row, line in zip(rows, lines, strict=True)]))

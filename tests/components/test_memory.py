@@ -100,6 +100,13 @@ def test_a_memory_of_which_nothing_fits_is_refused() -> None:
         listed().recall("Dunbury", context_tokens=3, count_tokens=words)
 
 
+def test_of_a_tree_the_root_is_what_has_to_fit() -> None:
+    leaves = (Entry("a", "short", ()), Entry("b", "short", ()))
+    memory = Memory("tree", (*leaves, Entry("", "a long root of many words", (), 1, (0, 1))), "tests")
+    with pytest.raises(ConfigError, match="fits into 5 tokens: the root takes 8; raise memory_tokens"):
+        memory.recall("short", context_tokens=5, count_tokens=words)
+
+
 def test_an_empty_memory_recalls_nothing() -> None:
     memory = Memory("extractive", (), "tests")
     assert memory.recall("Who?", context_tokens=5).text == ""
