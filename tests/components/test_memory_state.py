@@ -55,7 +55,7 @@ def test_the_beginning_is_read_once_whatever_is_asked_in_between(local_model: Lo
     llm = ReadAhead(local_model, MEMORY, store)
     with Run() as first:
         ask(llm, "Where does Clara live?")
-    local_model(OTHER, max_tokens=1)
+    local_model(OTHER, max_tokens=4, temperature=0.0)
     second = ask(llm, "Who lives in house 7?")
     assert first.spent.calls == 2
     assert read(second) < 20
@@ -86,7 +86,7 @@ def test_what_was_read_before_is_counted_however_the_model_is_asked(
 def test_replies_are_the_same_to_the_bit(local_model: LocalLLM, store: Store):
     llm = ReadAhead(local_model, MEMORY, store)
     for question in ("Where does Clara live?", "Who lives in house 7?", "Who lives in house 3?"):
-        local_model(OTHER, max_tokens=1)
+        local_model(OTHER, max_tokens=4, temperature=0.0)
         taken_up, afresh = ask(llm, question), ask(local_model, question, cache=False)
         assert read(taken_up) < read(afresh) == afresh.usage.prompt_tokens
         assert (taken_up.text, taken_up.logprobs) == (afresh.text, afresh.logprobs)
@@ -123,12 +123,12 @@ def test_a_damaged_state_is_refused_and_the_memory_read_again(
 def test_the_state_of_another_memory_or_model_is_not_used_and_goes(local_model: LocalLLM, store: Store):
     ask(ReadAhead(local_model, MEMORY, store), "Where does Clara live?")
     (first,) = states(store)
-    ReadAhead(local_model, OTHER, store)(asks("Who knows?", OTHER), max_tokens=1)
+    ReadAhead(local_model, OTHER, store)(asks("Who knows?", OTHER), max_tokens=1, temperature=0.0)
     (second,) = states(store)
     assert first != second
     smaller = local_llm(context_tokens=512)
     with Run() as run:
-        ReadAhead(smaller, OTHER, store)(asks("Who knows?", OTHER), max_tokens=1)
+        ReadAhead(smaller, OTHER, store)(asks("Who knows?", OTHER), max_tokens=1, temperature=0.0)
     smaller.server.close()
     assert run.spent.calls == 2
     assert states(store) != [second]
