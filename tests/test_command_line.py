@@ -372,10 +372,13 @@ def test_numbers_below_1_are_wrong_usage(
     assert f"'{number}' is not a whole number of at least 1" in capsys.readouterr().err
 
 
-def test_a_port_that_cannot_be_is_wrong_usage(ragloom: Ragloom, capsys: pytest.CaptureFixture[str]):
+@pytest.mark.parametrize("command", [("models", "serve"), ("serve",)])
+def test_a_port_that_cannot_be_is_wrong_usage(
+    ragloom: Ragloom, capsys: pytest.CaptureFixture[str], command: tuple[str, ...]
+):
     with pytest.raises(SystemExit):
-        ragloom("models", "serve", "--port", "99999")
-    assert "the highest is 65535" in capsys.readouterr().err
+        ragloom(*command, "--port", "99999")
+    assert "they are numbers from 0 to 65535" in capsys.readouterr().err
 
 
 def test_an_unknown_run_is_answered_with_those_there_are(ragloom: Ragloom, notes: Path, endpoint: ScriptedEndpoint):

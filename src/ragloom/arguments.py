@@ -19,6 +19,7 @@ from ragloom.command_options import (
     add_settings,
     comma_separated,
     command,
+    port,
     positive,
 )
 from ragloom.compare_commands import add_compare, add_compared
@@ -319,12 +320,6 @@ def _add_flow(commands: Commands) -> None:
     add_settings(parser, *SETTINGS_OF)
 
 
-def _port(text: str) -> int:
-    if (port := positive(text)) > 65535:
-        raise argparse.ArgumentTypeError(f"{text!r} is no port: the highest is 65535")
-    return port
-
-
 def _add_models(commands: Commands) -> None:
     parser = command(commands, "models", "the local models: list, pull, serve", "ragloom models pull smollm2 minilm")
     actions = parser.add_subparsers(dest="action", metavar="ACTION", required=True)
@@ -334,7 +329,7 @@ def _add_models(commands: Commands) -> None:
     serve = actions.add_parser("serve", help="serve a model on an OpenAI-compatible endpoint until interrupted")
     serve.add_argument("name", nargs="?", default="smollm2")
     serve.add_argument("--host", default="127.0.0.1")
-    serve.add_argument("--port", type=_port, default=8080)
+    serve.add_argument("--port", type=port, default=8080)
     for each in actions.choices.values():  # `models list --json` as well as `models --json list`
         add_common(each, default=argparse.SUPPRESS)
 

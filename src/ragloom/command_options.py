@@ -132,6 +132,13 @@ def positive(text: str) -> int:
     return int(text)
 
 
+def port(text: str) -> int:
+    """The type of options that name a port; 0 is any that is free."""
+    if not text.isdecimal() or int(text) > 65535:
+        raise argparse.ArgumentTypeError(f"{text!r} is no port: they are numbers from 0 to 65535")
+    return int(text)
+
+
 def comma_separated(text: str) -> list[str]:
     """The type of options that take several values."""
     return [name.strip() for name in text.split(",") if name.strip()]

@@ -7,7 +7,7 @@ import os
 import sys
 from typing import TYPE_CHECKING
 
-from ragloom.command_options import ANSWERING_GROUPS, Commands, add_settings, comma_separated, command, positive
+from ragloom.command_options import ANSWERING_GROUPS, Commands, add_settings, comma_separated, command, port, positive
 from ragloom.console import require_workspace, stoppable
 from ragloom.errors import ConfigError, RagloomError
 
@@ -31,7 +31,7 @@ def add_serve(commands: Commands) -> None:
     )
     parser.add_argument("--mcp", action="store_true", help="an MCP server on stdin and stdout instead of an endpoint")
     parser.add_argument("--host", default="127.0.0.1", help="address to listen on; others than this need a token")
-    parser.add_argument("--port", type=_port, default=8100, help="0 for one that is free (default: 8100)")
+    parser.add_argument("--port", type=port, default=8100, help="0 for one that is free (default: 8100)")
     parser.add_argument(
         "--token-env",
         default="RAGLOOM_SERVE_TOKEN",
@@ -147,7 +147,3 @@ def _is_loopback(host: str) -> bool:
         return ipaddress.ip_address(host).is_loopback
     except ValueError:
         return host == "localhost"
-
-
-def _port(text: str) -> int:
-    return 0 if text == "0" else positive(text)
